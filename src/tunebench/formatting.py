@@ -25,6 +25,27 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def ends(low: float, high: float, show: Callable[[float], str]) -> str:
+    """Return the ends of an interval in brackets: ``[0.8741, 0.8880]``, or ``[0.1, no end]`` where one is infinite.
+
+    Args:
+        low: The lower end.
+        high: The upper end.
+        show: Turns an end that is there into text.
+    """
+    first, second = (show(end) if math.isfinite(end) else "no end" for end in (low, high))
+    return f"[{first}, {second}]"
+
+
+def for_json(value: Any) -> Any:
+    """Return plain values with None for numbers that JSON has no word for: what has no end, or is not defined."""
+    if isinstance(value, dict):
+        return {key: for_json(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [for_json(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def parse_duration(text: str) -> float:
     """Return the seconds of ``3h``, ``90m``, ``1h30m`` or ``45s``.
 

@@ -69,19 +69,19 @@ def _read_study(folder: Path) -> None:
 
 def _read_watched(folder: Path) -> None:
     """The page's answers, as JSON that a browser reads."""
-    from tunebench.web.watching.app import _finite
+    from tunebench.formatting import for_json
     from tunebench.web.watching.run import describe_run
     from tunebench.web.watching.study import WatchedStudy
 
     study = WatchedStudy(folder, pause=0.0)
     state = study.state()
-    json.dumps(_finite(state), allow_nan=False).encode()
+    json.dumps(for_json(state), allow_nan=False).encode()
     since = folder / "since"
     study.state(since.read_text(errors="surrogateescape") if since.exists() else state["version"])
     for row in state["runs"]:
         found = study.planned(row["id"])
         assert found is not None
-        json.dumps(_finite(describe_run(*found)), allow_nan=False).encode()
+        json.dumps(for_json(describe_run(*found)), allow_nan=False).encode()
 
 
 def _make_watched(folder: Path) -> None:

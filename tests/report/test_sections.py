@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -13,14 +15,14 @@ import pytest
 import yaml
 from markupsafe import escape
 
-from factories import HONEST, accuracy_alone, compare, make_cell
+from factories import HONEST, accuracy_alone, compare, make_cell, with_predictions
 from fakes import make_specs, make_study
 from report.studies import make_recommendation, make_study_folder
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.answer import answer_of
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.load import load_comparison
-from tunebench.analysis.recommend import Recommendation
+from tunebench.analysis.recommend import Recommendation, recommend
 from tunebench.analysis.wording import show_together
 from tunebench.report.figures import FIGURES, figures_of
 from tunebench.report.page import render_page
@@ -29,8 +31,9 @@ from tunebench.report.sections import PARTS, SECTIONS, section_of
 from tunebench.report.sections.answer import candidates
 from tunebench.report.sections.runs import command, study_of_run
 from tunebench.report.source import Source
-from tunebench.report.tables import TABLES, make_tables
-from tunebench.stats import Interval, calibration
+from tunebench.report.tables import TABLES, make_tables, tables_of
+from tunebench.report.tables.render import RENDERERS
+from tunebench.stats import Anytime, Interval, calibration
 from tunebench.store.cell import Cell
 from tunebench.store.imported import ImportedData, ImportedModel, ImportedRun
 from tunebench.study.yaml_file import load_study
@@ -240,6 +243,43 @@ def test_the_chart_of_candidates_holds_all_scores_whatever_their_number(count: i
     (wide,) = [row for row in found["rows"] if row["label"] == "c1"]
     assert "left" in wide["cut"]
     assert not any(row["cut"] for row in found["rows"] if row is not wide)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_an_interval_without_an_end_is_said_to_have_none_wherever_it_stands(
+    seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    cells = [
+        with_predictions(
+            make_cell(label, seed=seed, size=size, metric="log_loss", **HONEST), rng.random(400) < wrong
+        )
+        for size in (100, 200)
+        for seed in range(1, seeds + 1)
+        for label, wrong in (("full", 0.1), ("lora", 0.2))
+    ]
+    comparison = compare(cells, design=Anytime())
+    analysis = analyse(comparison)
+    found = recommend(analysis)
+    line = next(line for line in answer_of(analysis, found).lines if line.startswith("  full"))
+    assert re.search(r"log loss 0\.\d{4} \[0\.0000, no end\] \(95 % for both together\)", line)
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert {one["interval"]["high"] for one in plain["alternatives"]} == {None}
+    (other,) = [one["difference"]["interval"] for one in plain["alternatives"] if one["difference"]]
+    assert (other["low"], other["high"]) == (None, None)
+    said = {name: [RENDERERS[name](table) for table in make_tables(analysis)] for name in RENDERERS}
+    said["page"] = [page_of(comparison, monkeypatch=monkeypatch, folder=tmp_path)]
+    for name, texts in said.items():
+        for text in texts:
+            # Neither a sentinel nor a word of the program stands in the place of an end.
+            assert not re.search(r"\binf\b|\bnan\b|Infinity|Interval\(|(?<![.\d])\d{17}", text), (name, text)
+    assert "[0.0000, no end]" in said["page"][0]
+    assert "[no end, no end]" in said["text"][list(tables_of(analysis)).index("pairs")]
+    pairs = csv.DictReader(said["csv"][list(tables_of(analysis)).index("pairs")].splitlines())
+    assert {(row["difference_low"], row["difference_high"], row["detectable"]) for row in pairs} == {("", "", "")}
+    for draw in figures_of(analysis).values():
+        for axes in draw(analysis).axes:
+            assert max(map(abs, (*axes.get_xlim(), *axes.get_ylim()))) < 1e9
 
 
 def test_a_label_with_markup_stays_text_in_the_answer_the_filter_and_the_chart(

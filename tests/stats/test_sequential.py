@@ -12,7 +12,17 @@ from scipy import special
 from scipy import stats as distributions
 
 from tunebench.benchmarks.rules import Reading, read_often
-from tunebench.stats import Anytime, Looks, at_look, crossed_difference, equivalence
+from tunebench.stats import (
+    Anytime,
+    Detectable,
+    Looks,
+    Refusal,
+    at_look,
+    crossed_difference,
+    detectable_difference,
+    equivalence,
+)
+from tunebench.stats.intervals import crossed_interval_of
 from tunebench.stats.paired import crossed_of_scores
 from tunebench.stats.results import Difference
 from tunebench.stats.sequential import EXPECTED, Look, boundaries
@@ -78,6 +88,34 @@ def test_two_seeds_at_any_time_show_nothing_and_say_so() -> None:
     assert (seen.interval.low, seen.interval.high) == (-1.0, 1.0) and seen.p_value > 0.05
     assert equivalence(seen, margin=0.2).verdict == "inconclusive"
     assert at_look(found, None) is found
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_few_seeds_at_any_time_leave_an_interval_without_an_end_where_the_score_has_none(seeds: int) -> None:
+    look, rng = Anytime().at(seeds), np.random.default_rng(seeds)
+    assert look.nominal(0.025) == 0
+    scores, covariance = rng.uniform(0.2, 0.4, 2 * seeds), 1e-6 * np.eye(2 * seeds)
+    mean = crossed_interval_of(scores[:seeds], covariance[:seeds, :seeds], 400, (0.0, None), look=look)
+    assert (mean.low, mean.high) == (0.0, np.inf)
+    found = at_look(crossed_of_scores(scores, covariance, (seeds, seeds), 400, bounds=(0.0, None)), look)
+    assert (found.interval.low, found.interval.high) == (-np.inf, np.inf) and 0 < found.p_value <= 1
+    test = equivalence(found, margin=0.1)
+    assert (test.joint.low, test.joint.high, test.verdict) == (-np.inf, np.inf, "inconclusive")
+    assert isinstance(detectable_difference(found), Refusal)
+
+
+def test_a_difference_is_detectable_only_if_it_is_possible() -> None:
+    scores, covariance = np.array([0.1, 0.9, 0.2, 0.3]), 1e-4 * np.eye(4)
+    free = detectable_difference(crossed_of_scores(scores, covariance, (2, 2), 400))
+    assert isinstance(free, Detectable) and free.difference > 1
+    bounded = crossed_of_scores(scores, covariance, (2, 2), 400, bounds=(0.0, 1.0))
+    assert isinstance(detectable_difference(bounded), Refusal)
+    wide = crossed_of_scores(scores, covariance, (2, 2), 400, bounds=(0.0, 100.0))
+    assert detectable_difference(wide) == free
+    # At a look, alpha is of the whole design.
+    seen = at_look(crossed_of_scores(scores, covariance, (2, 2), 400), Looks((5, 10)).at(5))
+    at = detectable_difference(seen)
+    assert isinstance(at, Detectable) and at.alpha < 0.05 and at.difference > free.difference
 
 
 @settings(max_examples=25, deadline=None)

@@ -25,7 +25,6 @@ from tunebench.stats import (
     equivalence,
     holm,
     mcnemar,
-    nominal_tail,
     seeds_needed,
 )
 
@@ -53,7 +52,7 @@ class Pair:
     difference: Difference
     p_holm: float
     verdict: Equivalence
-    detectable: Detectable
+    detectable: Detectable | Refusal
     new_study: SeedsNeeded | Refusal
     same_examples: McNemar | None
 
@@ -84,7 +83,7 @@ def compare_pairs(comparison: Comparison, entries: Sequence[Entry]) -> list[Pair
             difference,
             p,
             equivalence(difference, margin=margin, alpha=alpha, p_value=p, comparisons=comparisons),
-            detectable_difference(difference, alpha=2 * nominal_tail(difference.look, alpha / 2)),
+            detectable_difference(difference, alpha=alpha),
             seeds_needed(difference, margin=margin, alpha=alpha),
             _mcnemar(first, second),
         )

@@ -20,6 +20,7 @@ from tunebench.analysis.tuning import close_choices
 from tunebench.analysis.undertraining import sentences
 from tunebench.analysis.wording import goal_of, not_exported, reasons_of, sentence_of, together, would_change
 from tunebench.errors import ConfigError, StoreError
+from tunebench.formatting import for_json
 from tunebench.stats import Difference, Equivalence, Interval, equivalence
 from tunebench.store.imported import is_answers
 
@@ -98,8 +99,11 @@ class Recommendation:
     goal: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; differences and margins in shares, not points."""
-        return asdict(self)
+        """Return plain values for JSON; differences and margins in shares, not points.
+
+        The end of an interval that has none is None.
+        """
+        return dict(for_json(asdict(self)))
 
 
 def recommend(

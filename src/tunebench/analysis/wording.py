@@ -8,7 +8,7 @@ from tunebench.analysis.costs import COSTS, SPENDS, Prefer, cost_of
 from tunebench.analysis.deciding import Decision
 from tunebench.analysis.evidence import Entry
 from tunebench.analysis.looks import next_look
-from tunebench.formatting import in_words, listed, quantity
+from tunebench.formatting import ends, in_words, listed, quantity
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, SeedsNeeded, seeds_needed
 from tunebench.store.imported import is_answers, is_imported
 from tunebench.strategies import capabilities_of
@@ -20,7 +20,7 @@ _NAMED = 3
 
 def show_interval(interval: Interval) -> str:
     """Return a score with its interval: ``0.8812 [0.8741, 0.8880]``."""
-    return f"{interval.estimate:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+    return f"{interval.estimate:.4f} {ends(interval.low, interval.high, '{:.4f}'.format)}"
 
 
 def show_score(entry: Entry, strategies: int) -> str:
@@ -53,10 +53,12 @@ def holds_for_pairs(level: float, pairs: int) -> str:
 
 def show_difference(interval: Interval, metric: Metric) -> str:
     """Return a difference with its interval: ``-0.3 points [-0.8, +0.2]``."""
-    digits = 2 if metric.points else 4
-    values = (interval.estimate, interval.low, interval.high)
-    middle, low, high = (f"{value * metric.scale:+.{digits}f}" for value in values)
-    return f"{middle}{f' {metric.difference_unit}' if metric.difference_unit else ''} [{low}, {high}]"
+
+    def show(value: float) -> str:
+        return f"{value * metric.scale:+.{2 if metric.points else 4}f}"
+
+    middle = " ".join(filter(None, (show(interval.estimate), metric.difference_unit)))
+    return f"{middle} {ends(interval.low, interval.high, show)}"
 
 
 def show_test(test: Equivalence, metric: Metric) -> str:

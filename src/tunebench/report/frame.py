@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 from tunebench import __version__
 from tunebench.analysis.configuration import MeanOverSeeds
-from tunebench.formatting import learning_rate
+from tunebench.formatting import ends, learning_rate
 from tunebench.report import marks
 from tunebench.report.tables.render import ReportTable, to_csv
+from tunebench.stats import Interval
 from tunebench.templates import html_environment, policy_hash
 
 #: Columns that say whose a row is, which stay where all rows are alike in them.
@@ -65,6 +66,7 @@ def page_environment(labels: Sequence[str], *, title: str, said: Sequence[str] =
         "known": lambda value: "not known" if value is None else value,
         "thousands": lambda value: "not known" if value is None else f"{value:,}",
         "sort_key": _sort_key,
+        "ends": lambda interval: ends(interval.low, interval.high, "{:.4f}".format),
         "bare": lambda text: text.removesuffix(f": {title}"),
         "csv_uri": lambda table: _csv_uri(to_csv(table)),
     }
@@ -108,6 +110,8 @@ def _sort_key(value: Any) -> str:
     """Return what a table's cell is sorted by: a number where it is one, empty where nothing is known."""
     if isinstance(value, MeanOverSeeds):
         return repr(value.mean)
+    if isinstance(value, Interval):
+        return repr(value.estimate)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
     return "" if value is None else str(value)

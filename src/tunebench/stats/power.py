@@ -11,6 +11,7 @@ import scipy
 
 from tunebench.stats.results import Difference, Over, Refusal, check_level
 from tunebench.stats.roots import root
+from tunebench.stats.sequential import nominal_tail
 from tunebench.stats.tails import mean_quantile
 
 
@@ -170,20 +171,31 @@ def detectable_over_seeds(
     return _detectable(variances, alpha, power, "t", over)
 
 
-def detectable_difference(difference: Difference, *, alpha: float = 0.05, power: float = 0.8) -> Detectable:
+def detectable_difference(
+    difference: Difference, *, alpha: float = 0.05, power: float = 0.8
+) -> Detectable | Refusal:
     """Return the smallest difference that a comparison like this one finds, whatever it did find.
 
     Args:
-        difference: Only the variances are used (bootstrap: normal).
-        alpha: Level of the test.
+        difference: Only the variances are used (bootstrap: normal), and at which look they were seen.
+        alpha: Level of the test, or of the whole design.
         power: Chance of finding the difference.
+
+    Returns:
+        The difference, or a refusal where even the largest that is possible would not be found.
 
     Raises:
         ValueError: A level is none.
     """
+    check_level(alpha, name="alpha")
+    tail, largest = nominal_tail(difference.look, alpha / 2), difference.bounds[1]
+    nothing = Refusal("no difference that is possible would be found")
+    if not tail:
+        return nothing
     seeds, df = difference.seed_variance or 0.0, difference.seed_df or np.inf
     variances = _Variances(seeds, df, max(difference.standard_error**2 - seeds, 0.0))
-    return _detectable(variances, alpha, power, difference.interval.method, difference.over)
+    found = _detectable(variances, 2 * tail, power, difference.interval.method, difference.over)
+    return found if largest is None or found.difference <= largest else nothing
 
 
 def seeds_needed(

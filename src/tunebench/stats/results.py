@@ -41,8 +41,8 @@ class Interval:
 
     Attributes:
         estimate: The statistic on the data as they are.
-        low: Lower end.
-        high: Upper end.
+        low: Lower end; ``-inf`` where the interval has none.
+        high: Upper end; ``inf`` where the interval has none.
         level: Confidence, 0.95 for a 95 % interval.
         method: Name of the method.
         over: The source of variation the interval holds; it holds no other.

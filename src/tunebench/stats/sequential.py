@@ -44,7 +44,7 @@ class Look(Protocol):
     """What a tail probability is worth at one look; both directions are inverse to each other."""
 
     def nominal(self, tail: float) -> float:
-        """Return the tail at this look that stands for one of the whole design."""
+        """Return the tail at this look that stands for one of the whole design; 0 where none can."""
 
     def overall(self, nominal: float) -> float:
         """Return the tail of the whole design that one at this look stands for."""
@@ -201,12 +201,15 @@ class AnytimeLook:
         return 1 / (1 + self.seeds * EXPECTED)
 
     def nominal(self, tail: float) -> float:
-        """Return the tail at this look that stands for one of the whole design."""
+        """Return the tail at this look that stands for one of the whole design.
+
+        It is 0 where so few seeds cannot show it, however far they are from no difference.
+        """
         if self.seeds < 2:
-            return _SMALLEST
+            return 0.0
         ratio = float((2 * max(tail, _SMALLEST)) ** (-2 / self.seeds) * self._shrinks ** (-1 / self.seeds))
-        if ratio * self._shrinks >= 1:  # so few seeds cannot show it, however far they are from 0
-            return _SMALLEST
+        if ratio * self._shrinks >= 1:
+            return 0.0
         square = (ratio - 1) / (1 - ratio * self._shrinks)
         return max(float(scipy.special.stdtr(self.seeds - 1, -np.sqrt((self.seeds - 1) * square))), _SMALLEST)
 

@@ -25,7 +25,7 @@ def critical(parts: Parts, tail: float) -> float:
 
     Args:
         parts: What the variance is made of.
-        tail: Probability of one side, above 0 and at most one half.
+        tail: Probability of one side, at most one half.
     """
     variances, df = np.array(parts, dtype=np.float64).T
     return float(mean_quantile(variances, df, tail))
@@ -37,16 +37,17 @@ def mean_quantile(variances: np.ndarray, df: np.ndarray, tail: np.ndarray | floa
     Args:
         variances: Shape ``(..., parts)``.
         df: Shape of ``variances``.
-        tail: Of one side, shape ``(...)`` or one for all.
+        tail: Of one side, shape ``(...)`` or one for all; 0 is exceeded by no value.
 
     Returns:
         Shape ``(...)``. Where nothing varies, any value does, since it multiplies a standard error of 0: all parts
         count alike then.
     """
-    quantiles = -scipy.special.stdtrit(df, np.asarray(tail)[..., None])
+    tails = np.asarray(tail, dtype=np.float64)[..., None]
+    quantiles = np.where(tails > 0, -scipy.special.stdtrit(df, tails), np.inf)
     total = variances.sum(-1, keepdims=True)
     weights = np.divide(variances, total, out=np.full(variances.shape, 1 / variances.shape[-1]), where=total > 0)
-    return np.asarray((weights * quantiles).sum(-1))
+    return np.asarray(np.multiply(weights, quantiles, out=np.zeros_like(weights), where=weights > 0).sum(-1))
 
 
 def tail_of(parts: Parts, ratio: float) -> float:

@@ -26,8 +26,24 @@ NOTHING = "no selected run with test predictions"
 
 #: More lines than these in one panel cannot be told apart.
 _FEW = 6
+#: A length that no axis holds, and that can be drawn.
+_FAR = 1e9
 #: Panels beside each other where each strategy has one.
 _ACROSS = 4
+
+
+def bar(*drawn: tuple[float, float, float]) -> list[list[float]]:
+    """Return the lengths of the bars of some intervals, below and above, as matplotlib takes them.
+
+    Where an interval has no end, the bar goes on far beyond any axis.
+
+    Args:
+        drawn: Estimate and ends of each.
+    """
+    return [
+        [min(middle - low, _FAR) for middle, low, _ in drawn],
+        [min(high - middle, _FAR) for middle, _, high in drawn],
+    ]
 
 
 def too_many(comparison: Comparison) -> bool:

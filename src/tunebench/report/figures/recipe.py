@@ -20,9 +20,11 @@ from tunebench.analysis.evidence import Entry
 from tunebench.analysis.group import Group
 from tunebench.analysis.tuning import chose_each
 from tunebench.formatting import learning_rate
+from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
     BARS,
     NOTHING,
+    bar,
     finished,
     legend_of,
     panels_by_size,
@@ -31,6 +33,7 @@ from tunebench.report.figures.panels import (
 )
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import Style, say_nothing_to_show, styles
+from tunebench.stats import Interval
 from tunebench.store.imported import AnyRun
 from tunebench.tasks.metrics import Metric
 
@@ -255,21 +258,26 @@ def score_by_truncation(analysis: Analysis) -> Figure:
     figure, panels = panels_by_size(comparison, "Read of a long text", comparison.on_test)
     look_of = styles(comparison.labels)
     shown: dict[str, Style] = {}
+    drawn: list[Interval] = []
     for size, axes in panels.items():
         families = [family for family in _families(analysis.at(size)) if len(family) > 1]
         for place, family in enumerate(families):
             name = family[0].label
             style = shown.setdefault(name, look_of[name])
             scores = [entry.interval() for entry in family]
+            drawn += scores
             y = [score.estimate for score in scores]
-            ends = [[s.estimate - s.low for s in scores], [s.high - s.estimate for s in scores]]
+            lengths = bar(*((s.estimate, s.low, s.high) for s in scores))
             # Side by side, so that bars do not lie on each other.
             x = [_CUTS.index(_cut(entry)) + 0.08 * (place - (len(families) - 1) / 2) for entry in family]
-            axes.errorbar(x, y, ends, color=style.color, marker=style.marker, ls=style.dashes, capsize=3)
+            axes.errorbar(x, y, lengths, color=style.color, marker=style.marker, ls=style.dashes, capsize=3)
         axes.set_xticks(range(len(_CUTS)), ["beginning", "both ends", "end"])
         axes.set_xlim(-0.5, len(_CUTS) - 0.5)
         if not families:
             say_nothing_to_show(axes, NOTHING)
+    if drawn:
+        middles = [score.estimate for score in drawn]
+        figure.axes[0].set_ylim(domain(middles, [(score.low, score.high) for score in drawn]))
     return finished(figure, comparison, [style.line(name) for name, style in shown.items()], [BARS])
 
 

@@ -21,6 +21,7 @@ from tunebench.report.figures.panels import (
     BARS,
     BLANK,
     all_rates,
+    bar,
     configs_shown,
     finished,
     several_seeds,
@@ -217,8 +218,8 @@ def _draw_strategy(
         if len(values) > 1:
             axes.plot([x] * len(values), values, ls="", marker=".", ms=4, color=style.color, alpha=0.6)
         if found.ends is not None:
-            bar = [[found.middle - found.ends[0]], [found.ends[1] - found.middle]]
-            axes.errorbar(x, found.middle, bar, color=style.color, capsize=2.5, lw=1, alpha=0.8)
+            lengths = bar((found.middle, *found.ends))
+            axes.errorbar(x, found.middle, lengths, color=style.color, capsize=2.5, lw=1, alpha=0.8)
         report = comparison.published_for(config)
         if report is not None and published_as in report:
             hollow: dict[str, Any] = {"marker": style.marker, "mfc": "none", "mec": style.color, "ms": 9}

@@ -13,6 +13,7 @@ from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
     BARS,
     NOTHING,
+    bar,
     finished,
     legend_of,
     panels_by_size,
@@ -48,9 +49,9 @@ def score_by_parameters(analysis: Analysis) -> Figure:
             style, score = look_of[point.config.label], analysis.interval(point.config, comparison.metric)
             assert score is not None
             drawn.append(score)
-            ends = [[score.estimate - score.low], [score.high - score.estimate]]
+            lengths = bar((score.estimate, score.low, score.high))
             axes.errorbar(
-                [point.cost], [score.estimate], ends, color=style.color, marker=style.marker, capsize=3, lw=1.2
+                [point.cost], [score.estimate], lengths, color=style.color, marker=style.marker, capsize=3, lw=1.2
             )
         front = sorted((p.cost, p.score) for p in points if p.on_front)
         if len(front) > 1:
@@ -82,9 +83,7 @@ def differences(analysis: Analysis) -> Figure:
         middle, low, high = (value * metric.scale for value in (found.estimate, found.low, found.high))
         marker = marks.get(pair.verdict.verdict, "^")
         color = "#0072B2" if pair.verdict.verdict != "inconclusive" else "#999999"
-        axes.errorbar(
-            [middle], [place], xerr=[[middle - low], [high - middle]], color=color, marker=marker, capsize=3
-        )
+        axes.errorbar([middle], [place], xerr=bar((middle, low, high)), color=color, marker=marker, capsize=3)
     axes.set_yticks(
         range(len(pairs)),
         [f"{p.first.label} − {p.second.label}, {p.first.train_size:,}: {p.verdict.verdict}" for p in pairs],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def by_size(source: Source) -> dict[str, Any] | None:
             mean = base | {"kind": "mean", "y": found.mean, "n": len(found.values)}
             interval = source.analysis.interval(config, name)
             if interval is not None:
-                mean |= {"y": interval.estimate, "low": interval.low, "high": interval.high, "over": interval.over}
+                mean |= {"y": interval.estimate, "over": interval.over}
+                if math.isfinite(interval.high - interval.low):
+                    mean |= {"low": interval.low, "high": interval.high}
             rows.append(mean)
             published = source.comparison.published_for(config)
             if published is not None and name in published:

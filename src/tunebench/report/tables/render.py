@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.cells import cell_len
 
 from tunebench.analysis.configuration import MeanOverSeeds
-from tunebench.formatting import Units, csv_text, escape_markdown, significant, unit_of
+from tunebench.formatting import Units, csv_text, ends, escape_markdown, for_json, significant, unit_of
 from tunebench.stats import Interval
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ class Column:
             digits = len(mean.partition(".")[2])
             return mean if value.sd is None else f"{mean} ± {value.sd / self.per:,.{digits}f}"
         if isinstance(value, Interval):
-            middle, low, high = (self.show(x / self.per) for x in (value.estimate, value.low, value.high))
-            return f"{middle} [{low}, {high}]"
+            middle, low, high = (x / self.per for x in (value.estimate, value.low, value.high))
+            return f"{self.show(middle)} {ends(low, high, self.show)}"
         if self.per != 1 and isinstance(value, (int, float)):
             value = value / self.per
         return " ".join(self.show(value).split())
@@ -220,7 +220,7 @@ _PARTS: dict[type[Any], tuple[str, ...]] = {MeanOverSeeds: ("sd",), Interval: ("
 
 
 def to_csv(table: ReportTable) -> str:
-    """Return the rows as CSV with unrounded values; what is not known is empty.
+    """Return the rows as CSV with unrounded values; what is not known is empty, and so is an end that is not there.
 
     A column of means is followed by ``<key>_sd``, the standard deviation over seeds, one of intervals by
     ``<key>_low`` and ``<key>_high``.
@@ -235,7 +235,7 @@ def to_csv(table: ReportTable) -> str:
         for cells, value in zip(body, values, strict=True):
             if kind is not None and isinstance(value, kind):
                 cells += [value.mean if isinstance(value, MeanOverSeeds) else value.estimate]
-                cells += [getattr(value, name) for name in more]
+                cells += [for_json(getattr(value, name)) for name in more]
             else:
                 cells += [value, *(None for _ in more)]
     return csv_text(header, body)

@@ -19,6 +19,7 @@ from tunebench.report.tables.registry import (
 )
 from tunebench.report.tables.remarks import counted_pairs, moderation_notes, seed_notes, winner_notes
 from tunebench.report.tables.render import Column, ReportTable
+from tunebench.stats import Refusal
 
 
 @register("intervals")
@@ -79,7 +80,7 @@ def pairs(analysis: Analysis) -> ReportTable:
             "verdict": pair.verdict.verdict,
             "tost_p": pair.verdict.tost_p,
             "within": pair.verdict.within,
-            "detectable": pair.detectable.difference,
+            "detectable": None if isinstance(pair.detectable, Refusal) else pair.detectable.difference,
             "new_study": show_plan(pair.new_study, metric),
             "over": pair.difference.over,
             "mcnemar_p": None if pair.same_examples is None else pair.same_examples.exact_p,
@@ -87,6 +88,7 @@ def pairs(analysis: Analysis) -> ReportTable:
         for pair in analysis.pairs
     ]
     tested = any(row["mcnemar_p"] is not None for row in rows)
+    undetectable = any(row["detectable"] is None for row in rows)
     kept = tuple(column for column in columns if column.key != "mcnemar_p" or tested)
     return with_predictions(
         "pairs",
@@ -99,7 +101,8 @@ def pairs(analysis: Analysis) -> ReportTable:
         f"{margin}. No significant difference is not equality.",
         f"Chance to be within {margin}: of one pair by itself, if all differences were equally likely before the "
         "study.",
-        f"Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at {level}.",
+        f"Detectable: the true difference that such a comparison, alone, finds with a power of 80 % at {level}"
+        + ("; –: it would find none that is possible." if undetectable else "."),
         *(["McNemar's exact p is of the accuracies of one pair by itself, not corrected."] if tested else []),
         *seed_notes(analysis),
     )

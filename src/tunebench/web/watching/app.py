@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tunebench.formatting import for_json
 from tunebench.store.run_folder import is_run_id
 from tunebench.web.hosts import TokenCheck, host_names
 from tunebench.web.watching.run import describe_run
@@ -91,21 +91,12 @@ def create_app(
 
 def _answer(request: Request, value: dict[str, Any]) -> Response:
     """Answer with JSON, or with 304 where the browser has it already."""
-    body = json.dumps(_finite(value), allow_nan=False, separators=(",", ":")).encode()
+    body = json.dumps(for_json(value), allow_nan=False, separators=(",", ":")).encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if etag in (part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
-
-
-def _finite(value: Any) -> Any:
-    """Replace what JSON has no word for; a record on disk may hold it."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Headers:
