@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from factories import HONEST, compare, make_cell, make_grid, warned
+import numpy as np
+import pytest
+
+from factories import HONEST, compare, make_cell, make_grid, warned, with_predictions
 from tunebench.analysis.analysis import analyse
+from tunebench.analysis.recommend import recommend
 from tunebench.analysis.warnings import protocol_warnings
 from tunebench.data.audit_result import NO_TEST_SPLIT
 from tunebench.report.tables import make_tables
@@ -63,3 +68,50 @@ def test_a_part_held_out_for_testing_is_said_once() -> None:
     lines = analyse(compare([held_out], audit=audited)).warnings
     assert len([line for line in lines if "no test split" in line]) == 1
     assert any("was held out for testing" in line for line in lines) and any("123 test texts" in x for x in lines)
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [
+        ({(1, 1e-5)}, "seed 1 chose among fewer learning rates."),
+        ({(1, 1e-5), (2, 1e-4)}, "seeds 1 and 2 chose among fewer learning rates."),
+        ({(4, 1e-5), (4, 1e-4), (4, 1e-3)}, "seed 4 had no learning rates left."),
+        (
+            {(1, 1e-5), (4, 1e-5), (4, 1e-4), (4, 1e-3)},
+            "seed 1 chose among fewer learning rates, and seed 4 had none to choose from.",
+        ),
+        ({(1, 1e-5), (3, 1e-5)}, "seed 1 chose among fewer learning rates."),  # 3 has a run to come
+        ({(3, 1e-5)}, None),
+    ],
+)
+def test_seeds_that_chose_among_fewer_settings_are_told_from_those_that_chose_none(
+    failed: set[tuple[int, float]], said: str | None
+) -> None:
+    cells = []
+    for seed in (1, 2, 3, 4):
+        for rate in (1e-5, 1e-4, 1e-3):
+            status: Any = "failed" if (seed, rate) in failed else "complete"
+            if (seed, rate) == (3, 1e-3):
+                status = "pending"
+            options = {"learning_rate": rate, "seed": seed, "subset_seed": seed, "test_seed": 1, **HONEST}
+            cell = make_cell("lora", status=status, size=64, **options)
+            if seed == 3 and cell.record is not None:  # not scored on test before all runs are there
+                cell = replace(cell, record=cell.record.model_copy(update={"scores": None}))
+            cells.append(cell)
+    lines = [line for line in protocol_warnings(compare(cells, chosen_by_seed=["lora"])) if "runs failed" in line]
+    assert lines == ([] if said is None else [f"lora at 64: runs failed, so {said}"])
+
+
+def test_a_seed_that_chose_nothing_is_counted_as_a_seed_without_a_score() -> None:
+    cells = []
+    for label in ("full", "lora"):
+        for seed in (1, 2, 3):
+            for rate in (1e-5, 1e-4):
+                options = {"learning_rate": rate, "seed": seed, "subset_seed": seed, "test_seed": 1, **HONEST}
+                lost = (label, seed) == ("lora", 3)
+                cell = make_cell(label, size=64, status="failed" if lost else "complete", **options)
+                wrong = np.random.default_rng(seed).random(400) < 0.2
+                cells.append(cell if lost else with_predictions(cell, wrong))
+    doubts = recommend(analyse(compare(cells, chosen_by_seed=["full", "lora"]))).doubts
+    said = "lora: 1 of 3 seeds have no score (1 failed), and those that have one may not speak for them."
+    assert said in doubts

@@ -143,7 +143,7 @@ def _missing(comparison: Comparison, groups: list[Group], ranked: list[Entry]) -
     for label, entry in entries.items():
         lost = lacking[label]
         if lost:
-            what = "chosen runs" if label in comparison.chosen_by_seed else "runs at its learning rate"
+            what = "seeds" if label in comparison.chosen_by_seed else "runs at its learning rate"
             lines.append(
                 f"{label}: {len(lost)} of {len(lost) + len(entry.config.scored)} {what} have no score "
                 f"({states(lost)}), and those that have one may not speak for them."

@@ -65,15 +65,27 @@ def _chosen_by_seed(comparison: Comparison, groups: Sequence[Group], several: in
         f"Each seed{of} chose its own {what} by {comparison.selecting.label} on {where}, so the spread over seeds "
         f"holds {holds}."
     ]
-    for group in groups:
-        lost = [cell for cell in group.cells if cell.status in ("failed", "out_of_memory")]
-        failed = sorted({cell.spec.seed or 0 for cell in lost})
-        if failed:
-            lines.append(
-                f"{group.label} at {group.train_size:,}: runs failed, so some seeds chose among fewer "
-                f"{comparison.searched} ({in_words(failed)})."
-            )
-    return lines
+    return [*lines, *(line for group in groups for line in _failed_choices(group, comparison.searched))]
+
+
+def _failed_choices(group: Group, searched: str) -> list[str]:
+    """Say which seeds chose among fewer settings, or among none, because runs failed."""
+    states = {"failed", "out_of_memory"}
+    lost = {cell.draw for cell in group.cells if cell.status in states}
+    chose = set() if group.selected is None else {cell.draw for cell in group.selected.cells}
+    # A seed that still has runs to come may choose later.
+    to_come = {cell.draw for cell in group.cells if cell.draw not in chose and cell.status not in states}
+    fewer, none = (sorted({seed or 0 for _, seed in found}) for found in (lost & chose, lost - chose - to_come))
+    parts = []
+    if fewer:
+        parts.append(f"{_seeds(fewer)} chose among fewer {searched}")
+    if none:
+        parts.append(f"{_seeds(none)} had {'none to choose from' if fewer else f'no {searched} left'}")
+    return [f"{group.label} at {group.train_size:,}: runs failed, so {', and '.join(parts)}."] if parts else []
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {in_words(seeds)}"
 
 
 def _close(comparison: Comparison) -> list[str]:
