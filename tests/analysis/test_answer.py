@@ -202,3 +202,22 @@ def test_a_new_study_is_said_in_seeds() -> None:
         "none (power 80%)"
     )
     assert show_plan(Refusal("one seed"), METRICS["macro_f1"]) == "one seed"
+
+
+def test_the_settings_that_seeds_chose_stand_apart_from_the_costs() -> None:
+    cells = []
+    for label in ("full", "lora"):
+        for seed, chosen in ((1, 1e-5), (2, 1e-4), (3, 1e-4)):
+            for rate in (1e-5, 1e-4):
+                options = {"learning_rate": rate, "seed": seed, "subset_seed": seed, "test_seed": 1, **HONEST}
+                cell = make_cell(label, size=64, **options)
+                cell = with_predictions(cell, np.random.default_rng(seed).random(400) < 0.2)
+                assert cell.record is not None and cell.record.selected is not None
+                selected = cell.record.selected.model_copy(update={"score": 0.9 if rate == chosen else 0.8})
+                cells.append(replace(cell, record=cell.record.model_copy(update={"selected": selected})))
+    analysis = analyse(compare(cells, chosen_by_seed=["full", "lora"]))
+    found = recommend(analysis)
+    said = "(learning rates: 1e-4 in 2 runs, 1e-5 in 1 run)"
+    for line in answer_of(analysis, found).lines[1:3]:
+        assert f" with 64 labels {said}; " in line and line.count(";") == 2
+    assert f"Use {found.strategy} {said}: macro F1 " in found.sentence

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factories import compare, make_cell
-from tunebench.analysis.configuration import MeanOverSeeds
+from tunebench.analysis.configuration import Configuration, MeanOverSeeds
 from tunebench.store.cell import Cell
 
 
@@ -52,3 +52,17 @@ def test_sums_of_columns_and_minutes() -> None:
     total = config.minutes("train_seconds", "eval_seconds")
     assert total is not None
     assert total.mean == pytest.approx((row["train_seconds"] + row["eval_seconds"]) / 60)
+
+
+def test_settings_that_differ_are_said_with_their_numbers_of_runs_and_parted_by_commas_alone() -> None:
+    def config(*runs: tuple[float, int]) -> Configuration:
+        cells = [make_cell(seed=seed, learning_rate=rate, epochs=e) for seed, (rate, e) in enumerate(runs)]
+        return Configuration("full", 5_000, None, tuple(cells), ("epochs",))
+
+    assert config((1e-5, 6)).setting == "1e-5 with 6 epochs"
+    assert config((1e-5, 6), (1e-4, 3)).setting == "1e-5 with 6 epochs in 1 run, 1e-4 with 3 epochs in 1 run"
+    several = config((1e-5, 6), (1e-4, 3), (1e-4, 3))
+    assert several.setting == "1e-4 with 3 epochs in 2 runs, 1e-5 with 6 epochs in 1 run"
+    assert several.others == "3 epochs in 2 runs, 6 epochs in 1 run"
+    both = Configuration("full", 5_000, 1e-5, config((1e-5, 6)).cells, ("batch_size", "epochs"))
+    assert both.setting == "1e-5 with batch size 32 and 6 epochs" and both.others == "batch size 32, 6 epochs"

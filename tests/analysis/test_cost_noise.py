@@ -96,7 +96,7 @@ def test_the_cost_of_settings_that_seeds_chose_varies_with_the_choice() -> None:
             record = cell.record.model_copy(update={"timing": timing, "selected": selected})
             cells.append(replace(cell, record=record))
     (entry,) = analyse(compare(cells, chosen_by_seed=["full"])).entries
-    assert entry.config.setting == "1e-4 in 2 of 3 runs; 1e-3 in 1"
+    assert entry.config.setting == "1e-4 in 2 runs, 1e-3 in 1 run"
     found = cost_interval(entry, "train_seconds", [entry])
     t = scipy.stats.t(2, np.mean([10.0, 40.0, 10.2]), scipy.stats.sem([10.0, 40.0, 10.2])).interval(0.95)
     assert found is not None and (found.low, found.high) == pytest.approx((0.0, t[1]))

@@ -156,7 +156,7 @@ def by_seed_group(chosen: dict[int, float], rates: tuple[float, ...] = (1e-5, 1e
 def test_runs_of_several_rates_are_named_with_their_numbers() -> None:
     group = by_seed_group({1: 1e-4, 2: 1e-5, 3: 1e-4})
     assert group.selected is not None
-    assert group.selected.setting == "1e-4 in 2 of 3 runs; 1e-5 in 1"
+    assert group.selected.setting == "1e-4 in 2 runs, 1e-5 in 1 run"
     assert [group.chose(config) for config in group.configs] == [True, True, False]
     assert len(group.not_chosen) == 6
     assert not group.at_edge and by_seed_group({1: 1e-5, 2: 1e-3, 3: 1e-4}).at_edge

@@ -113,5 +113,5 @@ def test_a_seed_that_chose_nothing_is_counted_as_a_seed_without_a_score() -> Non
                 wrong = np.random.default_rng(seed).random(400) < 0.2
                 cells.append(cell if lost else with_predictions(cell, wrong))
     doubts = recommend(analyse(compare(cells, chosen_by_seed=["full", "lora"]))).doubts
-    said = "lora: 1 of 3 seeds have no score (1 failed), and those that have one may not speak for them."
+    said = "lora: 1 of 3 seeds has no score (1 failed), and those that have one may not speak for them."
     assert said in doubts

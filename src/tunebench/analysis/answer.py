@@ -121,7 +121,8 @@ class Answer:
             if words is not None
         ]
         known = None if one.learning_rate is None else learning_rate(one.learning_rate)
-        rate = f" at learning rate {one.chosen_by_seed or known}" if one.chosen_by_seed or known else ""
+        rate = f" at learning rate {known}" if known else ""
+        rate = f" (learning rates: {one.chosen_by_seed})" if one.chosen_by_seed else rate
         labels = f"with {self.train_size:,} labels" if one.trained else "without training here"
         return f"  {one.label}: {self.metric} {one.score} {labels}{rate}{''.join(costs)}"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tunebench.formatting import learning_rate
+from tunebench.formatting import counted, learning_rate
 from tunebench.store.cell import Cell
 from tunebench.store.folds import fold_choice
 from tunebench.store.imported import AnyRun
@@ -74,7 +74,7 @@ class Configuration:
     @property
     def others(self) -> str | None:
         """What is searched beside the learning rate, in words; None where nothing else is."""
-        return _counted([_others(cell.spec, self.tuned) for cell in self.cells])
+        return _counted([", ".join(_others(cell.spec, self.tuned)) or None for cell in self.cells])
 
     @property
     def setting(self) -> str:
@@ -182,20 +182,19 @@ def known_first(values: Iterable[Any]) -> list[Any]:
     return sorted(values, key=lambda value: (value is None, value or 0))
 
 
-def _others(spec: AnyRun, tuned: Sequence[str]) -> str | None:
-    return ", ".join(f"{name.replace('_', ' ')} {getattr(spec, name):g}" for name in tuned) or None
+def _others(spec: AnyRun, tuned: Sequence[str]) -> list[str]:
+    words = {"epochs": "{:g} epochs"}
+    return [words.get(name, f"{name.replace('_', ' ')} {{:g}}").format(getattr(spec, name)) for name in tuned]
 
 
 def _setting(spec: AnyRun, tuned: Sequence[str]) -> str | None:
     rate = None if spec.shown_learning_rate is None else learning_rate(spec.shown_learning_rate)
-    return ", ".join(filter(None, [rate, _others(spec, tuned)])) or None
+    return " with ".join(filter(None, [rate, " and ".join(_others(spec, tuned))])) or None
 
 
 def _counted(found: Sequence[str | None]) -> str | None:
-    """Return what all runs have; where they differ, how many have which: ``3e-4 in 2 of 3 runs; 1e-3 in 1``."""
+    """Return what all runs have; where they differ, how many have which: ``3e-4 in 2 runs, 1e-3 in 1 run``."""
     counts = Counter(words for words in found if words is not None)
     if len(counts) < 2:
         return next(iter(counts), None)
-    first, *rest = counts.most_common()
-    parts = [f"{first[0]} in {first[1]} of {len(found)} runs", *(f"{words} in {count}" for words, count in rest)]
-    return "; ".join(parts)
+    return ", ".join(f"{words} in {counted(count, 'run')}" for words, count in counts.most_common())

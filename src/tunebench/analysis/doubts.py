@@ -144,8 +144,9 @@ def _missing(comparison: Comparison, groups: list[Group], ranked: list[Entry]) -
         lost = lacking[label]
         if lost:
             what = "seeds" if label in comparison.chosen_by_seed else "runs at its learning rate"
+            have = "has" if len(lost) == 1 else "have"
             lines.append(
-                f"{label}: {len(lost)} of {len(lost) + len(entry.config.scored)} {what} have no score "
+                f"{label}: {len(lost)} of {len(lost) + len(entry.config.scored)} {what} {have} no score "
                 f"({states(lost)}), and those that have one may not speak for them."
             )
     open_ = [
