@@ -183,7 +183,7 @@ def test_what_twice_the_labels_would_bring_is_said_from_three_sizes_on() -> None
     assert one.gain.high - one.gain.low < one.then.high - one.then.low
     jumps = zip(sizes, (0.5, 0.9, 0.55, 0.91), strict=True)
     off = [make_cell("full", size=n, seed=s, f1=f1 + s / 1e4, **HONEST) for n, f1 in jumps for s in (0, 1, 2)]
-    assert "cannot be said: the score falls" in (more_labels(analyse(compare(off)), "full") or "")
+    assert "cannot be said: macro F1 falls" in (more_labels(analyse(compare(off)), "full") or "")
     few = [cell for cell in grid if cell.spec.train_size in sizes[:2]]
     assert more_labels(analyse(compare(few)), "full") is None
 

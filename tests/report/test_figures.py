@@ -353,7 +353,7 @@ def test_why_there_is_no_curve_is_said_as_the_fit_has_it(case: str) -> None:
     reasons = {label: fit.reason for label, fit in fits.items() if isinstance(fit, Refusal)}
     assert reasons and all(f"({reason})." in said for reason in reasons.values())
     assert ("Lines: power law" in said) == (len(reasons) < len(fits))
-    assert ("No curve for lora (the score falls" in said) == (case == "falling")
+    assert ("No curve for lora (macro F1 falls" in said) == (case == "falling")
 
 
 def test_a_figure_of_times_says_that_runs_shared_the_machine() -> None:

@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.evidence import SEED
-from tunebench.stats import Crossing, LearningCurve, Refusal, Size, crossing_size, fit_learning_curve, labels_needed
+from tunebench.stats import (
+    Crossing,
+    Fall,
+    LearningCurve,
+    OutOfReach,
+    Refusal,
+    Size,
+    crossing_size,
+    fit_learning_curve,
+    labels_needed,
+)
+from tunebench.tasks.metrics import Metric
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ def curves(comparison: Comparison, *, target: float | None = None) -> list[Curve
         scores = np.array([metric.rising(score) for _, score in runs])
         fit = fit_learning_curve(sizes, scores, rng=np.random.default_rng(SEED))
         needed = None if target is None or isinstance(fit, Refusal) else labels_needed(fit, metric.rising(target))
-        found.append(Curve(label, fit, target, needed))
+        found.append(Curve(label, _in_words_of(metric, fit), target, _in_words_of(metric, needed)))
     return found
 
 
@@ -62,6 +76,22 @@ def crossings(found: Sequence[Curve]) -> list[tuple[str, str, Crossing | Refusal
     """Return where each pair of fitted curves crosses, or why that cannot be said."""
     fitted = [(curve.label, curve.fit) for curve in found if not isinstance(curve.fit, Refusal)]
     return [(a, b, crossing_size(one, two)) for (a, one), (b, two) in combinations(fitted, 2)]
+
+
+def _in_words_of(metric: Metric, found: _Found) -> _Found | Refusal:
+    """Return what was found; a refusal that names scores names values of the metric, as tables show them."""
+    up = metric.higher_is_better
+    if isinstance(found, Fall):
+        (before, after), (small, large) = map(metric.rising, found.means), found.sizes
+        return Refusal(
+            f"{metric.label} {'falls' if up else 'rises'} from {before:.4f} at {small:,} labels to {after:.4f} at "
+            f"{large:,}, more than noise would: no learning curve"
+        )
+    if isinstance(found, OutOfReach):
+        score, ceiling = metric.rising(found.score), metric.rising(found.ceiling)
+        side = "above" if up else "below"
+        return Refusal(f"{score:.4f} lies {side} {ceiling:.4f}, where the fitted curve levels off")
+    return found
 
 
 def _points(comparison: Comparison, label: str) -> list[tuple[int, float]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tunebench.stats.curve_queries import (
     EXTRAPOLATION,
     Crossing,
+    OutOfReach,
     Size,
     crossing_size,
     gain,
@@ -24,7 +25,7 @@ from tunebench.stats.intervals import (
     wilson_interval,
 )
 from tunebench.stats.joint_counts import RESAMPLES
-from tunebench.stats.learning_curve import LEAST_SIZES, LearningCurve, fit_learning_curve
+from tunebench.stats.learning_curve import LEAST_SIZES, Fall, LearningCurve, fit_learning_curve
 from tunebench.stats.measures import ACCURACY, MACRO_F1, Measure
 from tunebench.stats.meta_analysis import FEWEST_DATA_SETS, Heterogeneity, MetaMean, random_effects
 from tunebench.stats.moderation import FEWEST, moderated_pairs, moderated_scores
@@ -74,6 +75,7 @@ __all__ = [
     "Detectable",
     "Difference",
     "Equivalence",
+    "Fall",
     "Front",
     "Heterogeneity",
     "Holm",
@@ -85,6 +87,7 @@ __all__ = [
     "MeanRanks",
     "Measure",
     "MetaMean",
+    "OutOfReach",
     "Over",
     "Pairing",
     "Parts",

@@ -39,6 +39,19 @@ class Size:
 
 
 @dataclass(frozen=True)
+class OutOfReach(Refusal):
+    """A score that the fitted curve never reaches.
+
+    Attributes:
+        score: The score.
+        ceiling: Where the curve levels off.
+    """
+
+    score: float
+    ceiling: float
+
+
+@dataclass(frozen=True)
 class Crossing:
     """Where the leading strategy changes.
 
@@ -111,7 +124,8 @@ def labels_needed(curve: LearningCurve, score: float, *, level: float = 0.95) ->
         raise ValueError(f"score must be finite, got {score}")
     estimate = float(_inverse(curve.parameters, score)[0] * curve.reference)
     if np.isinf(estimate):
-        return Refusal(f"{score:.4f} lies above {curve.ceiling:.4f}, where the fitted curve levels off")
+        reason = f"{score:.4f} lies above {curve.ceiling:.4f}, where the fitted curve levels off"
+        return OutOfReach(reason, score, curve.ceiling)
     low, high = percentile_ends(_inverse(curve.draws, score) * curve.reference, level)
     return _size(estimate, low, high, curve.sizes, level, curve)
 

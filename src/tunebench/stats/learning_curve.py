@@ -64,6 +64,19 @@ class LearningCurve:
         return np.array([[self.ceiling, self.drop, self.exponent]])
 
 
+@dataclass(frozen=True)
+class Fall(Refusal):
+    """Mean scores that fall with the training size, by more than noise.
+
+    Attributes:
+        sizes: A training size, and a larger one.
+        means: The mean score at each.
+    """
+
+    sizes: tuple[int, int]
+    means: tuple[float, float]
+
+
 def fit_learning_curve(
     sizes: np.ndarray,
     scores: np.ndarray,
@@ -241,7 +254,9 @@ def _fall(sizes: np.ndarray, means: np.ndarray, errors: np.ndarray, df: int) -> 
     if excess[worst] <= 0:
         return None
     i, j = first[worst], second[worst]
-    return Refusal(
+    return Fall(
         f"the score falls from {means[i]:.4f} at {sizes[i]:,.0f} labels to {means[j]:.4f} at {sizes[j]:,.0f}, "
-        "more than noise would: no learning curve"
+        "more than noise would: no learning curve",
+        (int(sizes[i]), int(sizes[j])),
+        (float(means[i]), float(means[j])),
     )
