@@ -65,8 +65,10 @@ def test_a_part_held_out_for_testing_is_said_once() -> None:
     examples = cell.record.examples.model_copy(update={"test_held_out": True})
     held_out = replace(cell, record=cell.record.model_copy(update={"examples": examples}))
     audited = {"warnings": [NO_TEST_SPLIT, "123 test texts stand in train too."]}
-    lines = analyse(compare([held_out], audit=audited)).warnings
-    assert len([line for line in lines if "no test split" in line]) == 1
+    analysis = analyse(compare([held_out], audit=audited))
+    lines = analysis.warnings
+    for said in (lines, make_tables(analysis, ["data"])[0].notes):
+        assert len([line for line in said if "no test split" in line]) == 1
     assert any("was held out for testing" in line for line in lines) and any("123 test texts" in x for x in lines)
 
 

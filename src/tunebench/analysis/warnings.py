@@ -65,7 +65,7 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         *_recipes(comparison),
         *_kept_heads(comparison),
         *_imported(comparison),
-        *_data(comparison),
+        *data_warnings(comparison),
         *time_warnings(comparison),
         *_missing(comparison),
     ]
@@ -248,7 +248,8 @@ def _remarks(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(remark for one in found for remark in one.remarks))
 
 
-def _data(comparison: Comparison) -> list[str]:
+def data_warnings(comparison: Comparison) -> list[str]:
+    """Return what is to be known of the data: where it was tested, and what the audit found."""
     audited: list[str] = list((comparison.audit or {}).get("warnings", []))
     if any(c.record.examples.test_held_out for c in comparison.scored if c.record and c.record.examples):
         # The audit, made before the runs, says that it will be so.

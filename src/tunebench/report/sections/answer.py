@@ -8,7 +8,7 @@ from typing import Any
 from tunebench.analysis.answer import answer_of, standings
 from tunebench.analysis.evidence import POINTS
 from tunebench.analysis.recommend import Alternative, Recommendation
-from tunebench.analysis.warnings import not_shown
+from tunebench.analysis.warnings import data_warnings, not_shown
 from tunebench.formatting import BYTES, TIMES, quantity
 from tunebench.report.axis import Axis, domain, ticks
 from tunebench.report.sections.registry import part
@@ -90,7 +90,7 @@ def doubts(source: Source) -> dict[str, Any] | None:
     """Return what speaks against the answer, what would change it, and what to know of the runs and of the data."""
     found, comparison = source.recommendation, source.comparison
     lists = {} if isinstance(found, str) else beyond(found)
-    of_data = (comparison.audit or {}).get("warnings", [])
+    of_data = data_warnings(comparison)
     said = {line for lines in lists.values() for line in lines}
     warnings = {
         "About the runs": [line for line in source.analysis.warnings if line not in (*of_data, *said)],

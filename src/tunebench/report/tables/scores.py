@@ -11,7 +11,7 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.configuration import Configuration, MeanOverSeeds, states
 from tunebench.analysis.published import reference
 from tunebench.analysis.time_warnings import TRAIN_RUNTIME, prefix_remark, shared_machine
-from tunebench.analysis.warnings import OPTIMISTIC, OWN_VALIDATION, protocol_warnings
+from tunebench.analysis.warnings import OPTIMISTIC, OWN_VALIDATION, data_warnings, protocol_warnings
 from tunebench.formatting import BYTES, OPERATIONS, SHORT_TIMES, TIMES, fixed, integer, significant
 from tunebench.report.tables.registry import (
     BY_SEED,
@@ -82,7 +82,7 @@ def data(analysis: Analysis) -> ReportTable:
         notes.append("Validation is a part of the dataset size: train and validation together are the labels used.")
     if any(cell.spec.own_validation for cell in comparison.cells):
         notes.append(OWN_VALIDATION)
-    notes += (comparison.audit or {}).get("warnings", [])
+    notes += data_warnings(comparison)
     title = "Samples and class balance" if comparison.task.labelled else "Samples and their numbers"
     return made("data", title, columns, rows, comparison, notes)
 
