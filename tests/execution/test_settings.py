@@ -143,7 +143,7 @@ def test_the_best_setting_on_validation_is_chosen_and_shown(best: tuple[int, int
     assert group is not None and group.selected is not None and len(group.configs) == 4
     spec = group.selected.cells[0].spec
     assert (spec.batch_size, spec.epochs) == best and len(group.selected.cells) == 2
-    words = f"batch size {best[0]}, epochs {best[1]}"
+    words = f"batch size {best[0]}, {best[1]} epochs"
     assert group.selected.others == words and not group.at_edge
     tables = {table.name: table for table in make_tables(analysis)}
     (row,) = [row for row in tables["scores"].rows if row["status"] == "complete"]
