@@ -12,6 +12,7 @@ from factories import HONEST, compare, make_answers, make_cell, with_predictions
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.looks import added_seeds, between_looks, look_notes, next_look, read_early, seeds_compared
+from tunebench.analysis.pairs import difference_of
 from tunebench.analysis.recommend import recommend
 from tunebench.stats import Looks
 from tunebench.store.cell import Cell
@@ -115,3 +116,18 @@ def test_a_failed_run_leaves_a_strategy_at_the_look_before() -> None:
     looks = {(pair.first.label, pair.second.label): pair.difference.look for pair in analysis.pairs}
     assert looks["full", "lora-r2"] == design.at(6)
     assert looks["full", "lora"] == looks["lora-r2", "lora"] == design.at(3)
+
+
+def test_answers_are_tested_at_the_look_of_the_strategy_beside_them() -> None:
+    """Each look at the study is one at its difference from the answers too, so a level is spent on it."""
+    cells = cells_of({"full": 5})
+    answers = make_answers("gpt", np.random.default_rng(8).random(N) < 0.16, size=200)
+
+    def p_value(design: Looks | None) -> float:
+        entries = {entry.label: entry for entry in analyse(compare([*cells, answers], design=design)).entries}
+        found = difference_of(entries["full"], entries["gpt"])
+        assert (found.look is not None) == (design is not None) and found.over == "test examples"
+        return found.p_value
+
+    once, first, last = p_value(None), p_value(Looks((5, 10))), p_value(Looks((3, 5)))
+    assert 1e-4 < once < last < first < 1

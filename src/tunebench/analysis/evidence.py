@@ -26,6 +26,7 @@ from tunebench.stats import (
 )
 from tunebench.stats.joint_counts import joint_counts, observed_scores
 from tunebench.store.cell import Cell
+from tunebench.store.imported import is_answers
 from tunebench.tasks.base import Task
 from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
 from tunebench.tasks.registry import TASKS
@@ -125,11 +126,11 @@ class Entry:
             seeds: That the test rests on.
             other: What it is compared with.
         """
-        if self.design is None or seeds < 2:
-            return None
         if isinstance(self.design, Looks):
-            seeds = min(self.reached, (other or self).reached)
-        return self.design.at(seeds)
+            # Answers have no seeds: they are read whenever the other strategy is.
+            both = [one for one in (self, other or self) if not is_answers(one.config.cells[0].spec)]
+            seeds = min((one.reached for one in both), default=0)
+        return None if self.design is None or seeds < 2 else self.design.at(seeds)
 
     def of_seeds(self, seeds: tuple[int | None, ...]) -> np.ndarray:
         """Return the :attr:`values` of some seeds."""

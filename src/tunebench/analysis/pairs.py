@@ -123,7 +123,10 @@ def difference_of(first: Entry, second: Entry) -> Difference:
         )
     if not isinstance(found, Refusal):
         return at_look(found, first.look(found.interval.n_seeds or 0, second))
-    return delta_difference(first.labels, first.values, second.values, classes=first.classes, metric=first.metric)
+    over_texts = delta_difference(
+        first.labels, first.values, second.values, classes=first.classes, metric=first.metric
+    )
+    return at_look(over_texts, first.look(0, second))
 
 
 def _at_size(comparison: Comparison, entries: Sequence[Entry], size: int) -> tuple[list[tuple[Entry, Entry]], int]:

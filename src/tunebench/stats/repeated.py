@@ -18,9 +18,9 @@ def at_look(difference: Difference, look: Look | None) -> Difference:
 
     Args:
         difference: As if it were read once.
-        look: The look; None leaves the difference as it is.
+        look: The look; None leaves the difference as it is, and so does one that does not vary at all.
     """
-    if look is None:
+    if look is None or not difference.standard_error:
         return difference
     interval = difference.interval
     low, high = t_ends(interval.estimate, difference.parts, interval.level, look, difference.bounds)
