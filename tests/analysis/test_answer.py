@@ -64,7 +64,7 @@ def test_a_small_but_real_difference_is_as_good_and_the_best_is_better_than_a_ch
     better = replace(cheap, alternatives=(replace(cheap.alternatives[0], beside=ahead), cheap.alternatives[1]))
     assert standings(better) == {"c0": "better"}
     said = (
-        "Choose c1: of those not shown to be worse by more than 0.5 points it trains fastest; better, perhaps by "
+        "Choose c1: of those not shown to be worse by more than 0.5 points, it trains fastest; better, perhaps by "
         "more than 0.5 points: c0."
     )
     assert verdict_of(better) == said

@@ -90,7 +90,7 @@ def test_what_is_chosen_for_its_cost_is_said_to_cost_least_of_those_that_are_goo
     found = recommend(analysis, prefer=prefer)
     costs = {one.label: one.costs[SPENDS[prefer]] for one in found.alternatives}
     assert found.strategy == "full" and costs["full"] > costs["lora"]
-    among = "of those not shown to be worse by more than 0.5 points it"
+    among = "of those not shown to be worse by more than 0.5 points, it"
     assert verdict_of(found) == f"Choose full: {among} {goal}; worse: lora."
     assert found.sentence.endswith(f"the best of 2; {among} {goal}.")
     alone = recommend(analyse(compare([cell_of("full", seed, 0.05) for seed in SEEDS])), prefer=prefer)

@@ -163,7 +163,7 @@ def verdict_of(found: Recommendation) -> str:
         "better": f"better, perhaps by more than {margin}",
         "better in these runs": f"better in these runs, perhaps by more than {margin}",
     }
-    why = f": {good_enough(margin)} it {found.goal}" if found.goal and stand else ""
+    why = f": {good_enough(margin)}, it {found.goal}" if found.goal and stand else ""
     parts = [f"Choose {found.strategy}{why}"]
     for kind in STANDINGS:
         labels = [label for label, standing in stand.items() if standing == kind]

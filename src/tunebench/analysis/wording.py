@@ -137,10 +137,10 @@ def sentence_of(
         runs = " on these runs" if any(test.over == "test examples" for test in tests.values()) else ""
         return f"{head}, equal to {others} within {within}{runs}; of these it {goal}."
     if label == decision.best:
-        return f"{head}, {first}; {good_enough(within)} it {goal}."
+        return f"{head}, {first}; {good_enough(within)}, it {goal}."
     shown = "loses no more than" if decision.cleared else "may lose more than"
     difference = show_test(tests[label], metric)
-    return f"{head}; {good_enough(within)} it {goal}. It {shown} {within} against {decision.best} ({difference})."
+    return f"{head}; {good_enough(within)}, it {goal}. It {shown} {within} against {decision.best} ({difference})."
 
 
 def good_enough(within: str) -> str:
@@ -171,8 +171,8 @@ def goal_of(chosen: Entry, prefer: Prefer, *, alone: bool) -> str:
         return "scores best, as their costs are not known"
     if alone:
         return "has the smallest weights" if prefer == "size" else "trains fastest"
-    least = "have the smallest weights" if prefer == "size" else "train as fast as any"
-    return f"scores best of those that {least}"
+    least = "those with the smallest weights" if prefer == "size" else "the fastest to train"
+    return f"scores best among {least}"
 
 
 def not_exported(chosen: Entry, ranked: Sequence[Entry]) -> str | None:
