@@ -14,7 +14,8 @@ from factories import HONEST, compare, make_cell, with_predictions
 from report.suites import make_suite_folder
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.load_suite import load_suite_analysis, suite_rows
-from tunebench.analysis.suite import DataSet, SuiteAnalysis
+from tunebench.analysis.suite import SuiteAnalysis
+from tunebench.analysis.suite_data import DataSet
 from tunebench.analysis.suite_words import suite_answer
 from tunebench.errors import ConfigError
 from tunebench.files import write_json

@@ -7,7 +7,8 @@ from typing import Any
 
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.load import load_comparison
-from tunebench.analysis.suite import DataSet, SuiteAnalysis
+from tunebench.analysis.suite import SuiteAnalysis
+from tunebench.analysis.suite_data import DataSet
 from tunebench.errors import ConfigError, StoreError
 from tunebench.store.suite_folder import Member, SuiteStore
 from tunebench.tasks.classification import CLASSIFICATION

@@ -6,22 +6,19 @@ set has the same scores, differences and standings here as in its own report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
-from tunebench.analysis.analysis import Analysis
 from tunebench.analysis.costs import cheapest, mean_costs
 from tunebench.analysis.deciding import best_first
 from tunebench.analysis.evidence import POINTS, Entry
-from tunebench.analysis.pairs import ALL_PAIRS, all_pairs, difference_of, pairs_at_all_sizes
-from tunebench.analysis.recommend import Recommendation, recommended
+from tunebench.analysis.pairs import ALL_PAIRS, all_pairs
+from tunebench.analysis.suite_data import DataSet, OnDataSet, PairOverData, on_data_set
 from tunebench.stats import (
-    Difference,
     Equivalence,
     MeanRanks,
     MetaMean,
@@ -32,77 +29,6 @@ from tunebench.stats import (
     random_effects,
 )
 from tunebench.tasks.metrics import Metric
-
-#: How the first of two strategies stands on a data set, tested there and corrected for all its pairs.
-Standing = Literal["better", "equal", "worse", "open"]
-STANDINGS: tuple[Standing, ...] = ("better", "equal", "worse", "open")
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A data set of a suite.
-
-    Attributes:
-        name: Its name.
-        sizes: Labels that each stated training size comes to.
-        left_out: Why a stated training size is left out.
-        analysis: Of its study; None where it has none that can be read.
-        why: Why it has none, or what kept it from ending.
-    """
-
-    name: str
-    sizes: Mapping[str, int]
-    left_out: Mapping[str, str]
-    analysis: Analysis | None
-    why: str | None = None
-
-    def at(self, size: str) -> dict[str, Entry]:
-        """Return the entries of a stated size by strategy; empty where there are none."""
-        if self.analysis is None or size not in self.sizes:
-            return {}
-        return {entry.label: entry for entry in self.analysis.at(self.sizes[size])}
-
-    @cached_property
-    def answer(self) -> Recommendation | str:
-        """What its own study recommends, or why it recommends nothing."""
-        return self.why or "there is no study" if self.analysis is None else recommended(self.analysis)
-
-
-@dataclass(frozen=True)
-class OnDataSet:
-    """Two strategies on one data set.
-
-    Attributes:
-        difference: The first minus the second.
-        standing: Of the first, as the data set's own report has it.
-    """
-
-    data_set: DataSet
-    difference: Difference
-    standing: Standing
-
-
-@dataclass(frozen=True)
-class PairOverData:
-    """Two strategies at a stated size on all data sets that have both; differences are the first minus the second.
-
-    Attributes:
-        on: One a data set.
-        mean: Over data sets; a refusal for one data set.
-        test: Of the mean, against no difference and against the margin, corrected for all pairs of the size; None
-            without a mean.
-    """
-
-    first: str
-    second: str
-    on: tuple[OnDataSet, ...]
-    mean: MetaMean | Refusal
-    test: Equivalence | None
-
-    @property
-    def counts(self) -> dict[Standing, int]:
-        """On how many data sets the first is better, equal within the margin, worse, or too close to call."""
-        return {standing: sum(one.standing == standing for one in self.on) for standing in STANDINGS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,28 +159,8 @@ class AtSize:
         for one in self.data_sets:
             own = self.entries[one.name]
             if first in own and second in own:
-                difference = difference_of(own[first], own[second])
-                found.append(OnDataSet(one, difference, self._standing(one, own, first, second, difference)))
+                found.append(on_data_set(one, own[first], own[second], margin=self.margin, metric=self.metric))
         return tuple(found)
-
-    def _standing(
-        self, one: DataSet, own: Mapping[str, Entry], first: str, second: str, difference: Difference
-    ) -> Standing:
-        """Return how the first stands, by the data set's own table of pairs where it has the two."""
-        assert one.analysis is not None
-        wanted = {own[first].label, own[second].label}
-        table = [pair for pair in one.analysis.pairs if pair.first.train_size == own[first].train_size]
-        known = next((pair for pair in table if {pair.first.label, pair.second.label} == wanted), None)
-        number = pairs_at_all_sizes(one.analysis.entries)
-        p = min(1.0, difference.p_value * number) if known is None else known.p_holm
-        comparisons = number if known is None else known.verdict.comparisons
-        alpha = one.analysis.comparison.alpha
-        test = equivalence(difference, margin=self.margin / POINTS, alpha=alpha, p_value=p, comparisons=comparisons)
-        if test.equivalent:
-            return "equal"
-        if not test.different:
-            return "open"
-        return "better" if self.metric.merit(difference.estimate) > 0 else "worse"
 
     def _mean(self, on: Sequence[OnDataSet]) -> MetaMean | Refusal:
         effects = np.array([one.difference.estimate for one in on])

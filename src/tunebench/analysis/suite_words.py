@@ -7,7 +7,8 @@ from functools import partial
 
 from tunebench.analysis.costs import SPENDS, Prefer
 from tunebench.analysis.deciding import decide
-from tunebench.analysis.suite import AtSize, PairOverData, Standing, SuiteAnalysis
+from tunebench.analysis.suite import AtSize, SuiteAnalysis
+from tunebench.analysis.suite_data import PairOverData, Standing
 from tunebench.analysis.wording import show_difference
 from tunebench.errors import ConfigError
 from tunebench.formatting import listed, p_value

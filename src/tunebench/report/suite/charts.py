@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunebench.analysis.evidence import POINTS
-from tunebench.analysis.suite import AtSize, PairOverData
+from tunebench.analysis.suite import AtSize
+from tunebench.analysis.suite_data import PairOverData
 from tunebench.analysis.suite_words import p_text, pair_sentence, spread_sentence, standing_of_best
 from tunebench.analysis.wording import show_difference
 from tunebench.report.axis import Axis, domain, ticks

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tunebench.analysis.suite import AtSize, DataSet, SuiteAnalysis
+from tunebench.analysis.suite import AtSize, SuiteAnalysis
+from tunebench.analysis.suite_data import DataSet
 from tunebench.analysis.suite_words import pair_sentence, suite_answer, with_labels
 from tunebench.report.frame import asset, page_environment, render
 from tunebench.report.suite.charts import against_best, forest, heat, rank_diagram

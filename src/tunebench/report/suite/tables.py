@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tunebench.analysis.costs import COSTS
-from tunebench.analysis.suite import AtSize, PairOverData, SuiteAnalysis
+from tunebench.analysis.suite import AtSize, SuiteAnalysis
+from tunebench.analysis.suite_data import PairOverData
 from tunebench.analysis.suite_words import p_text, standing_of_best, suite_answer, with_labels
 from tunebench.errors import ConfigError
 from tunebench.formatting import fixed, integer, p_value
