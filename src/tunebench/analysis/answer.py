@@ -122,7 +122,8 @@ class Answer:
         ]
         known = None if one.learning_rate is None else learning_rate(one.learning_rate)
         rate = f" at learning rate {known}" if known else ""
-        rate = f" (learning rates: {one.chosen_by_seed})" if one.chosen_by_seed else rate
+        if one.chosen_by_seed:
+            rate = f" (learning rates: {one.chosen_by_seed})"
         labels = f"with {self.train_size:,} labels" if one.trained else "without training here"
         return f"  {one.label}: {self.metric} {one.score} {labels}{rate}{''.join(costs)}"
 

@@ -11,7 +11,6 @@ from tunebench.analysis.configuration import Configuration, configurations_of
 from tunebench.analysis.group import Group
 from tunebench.analysis.protocol import check_cells, check_recipe
 from tunebench.analysis.published import reference
-from tunebench.analysis.selecting import select_by_seed, select_configuration
 from tunebench.errors import StoreError
 from tunebench.models.reference import ModelRef
 from tunebench.stats import Anytime, Looks
@@ -180,10 +179,7 @@ class Comparison:
         cells = [c for c in self.cells if c.spec.label == label and c.spec.train_size == size]
         if not cells:
             return None
-        configs = configurations_of(cells)
-        by_seed = label in self.chosen_by_seed
-        selected = (select_by_seed if by_seed else select_configuration)(configs)
-        return Group(label, size, configs, selected, by_seed)
+        return Group(label, size, configurations_of(cells), by_seed=label in self.chosen_by_seed)
 
     def groups(self) -> Iterator[Group]:
         """Yield the groups by strategy, then size."""

@@ -97,6 +97,11 @@ class Configuration:
         return tuple(cell for cell in self.cells if cell.scored)
 
     @property
+    def seeds_scored(self) -> int:
+        """How many seeds have a score."""
+        return len({cell.spec.seed for cell in self.scored})
+
+    @property
     def opened(self) -> bool:
         """Whether the test part was opened for one of the runs."""
         return any(cell.opened for cell in self.cells)

@@ -115,7 +115,7 @@ class Entry:
     @property
     def reached(self) -> int:
         """Seeds with scores; more than :attr:`seeds` where the metric is not defined for a run."""
-        return len({cell.spec.seed for cell in self.config.scored})
+        return self.config.seeds_scored
 
     def look(self, seeds: int, other: Entry | None = None) -> Look | None:
         """Return the look of the study's design that a test is made at; None where the study is read once.

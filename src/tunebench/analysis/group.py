@@ -17,23 +17,31 @@ class Group:
 
     Attributes:
         configs: One a setting, ascending by learning rate.
-        selected: The configuration with the best mean selection score, or the runs that their own seeds chose, see
-            :mod:`tunebench.analysis.selecting`; None where nothing can choose among several.
         by_seed: Whether each seed chose its own setting.
     """
 
     label: str
     train_size: int
     configs: tuple[Configuration, ...]
-    selected: Configuration | None
     by_seed: bool = False
+
+    @cached_property
+    def selected(self) -> Configuration | None:
+        """The configuration with the best mean selection score, or the runs that their own seeds chose.
+
+        See :mod:`tunebench.analysis.selecting`; None where nothing can choose among several.
+        """
+        return self._choose(anew=False)
 
     @cached_property
     def preferred(self) -> Configuration | None:
         """What validation alone would choose now; it may have changed after the test part was opened."""
-        return (select_by_seed if self.by_seed else select_configuration)(self.configs, anew=True)
+        return self._choose(anew=True)
 
-    @property
+    def _choose(self, *, anew: bool) -> Configuration | None:
+        return (select_by_seed if self.by_seed else select_configuration)(self.configs, anew=anew)
+
+    @cached_property
     def overtaken(self) -> tuple[Cell, ...]:
         """Runs that validation would choose now, and that are not chosen."""
         if self.selected is None or self.preferred is None:

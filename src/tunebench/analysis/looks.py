@@ -51,9 +51,8 @@ def _seeds(comparison: Comparison) -> list[list[float]]:
     found: dict[int, list[float]] = {}
     for group in comparison.groups():
         if group.selected is not None and group.selected.scored:
-            count = len({cell.spec.seed for cell in group.selected.scored})
             answers = is_answers(group.cells[0].spec)
-            found.setdefault(group.train_size, []).append(math.inf if answers else count)
+            found.setdefault(group.train_size, []).append(math.inf if answers else group.selected.seeds_scored)
     return list(found.values())
 
 

@@ -57,9 +57,9 @@ def select_by_seed(configs: Sequence[Configuration], *, anew: bool = False) -> C
     """Let each draw choose its own setting by its score on the selection split.
 
     The choice differs from seed to seed as it would for whoever tunes with one of them. So the spread of scores
-    over seeds holds it (Bouthillier et al. 2021, arXiv:2103.03098). A draw chooses among its own
-    runs when they have ended, and not if some were left out that other draws have. A setting that failed in a draw
-    cannot be chosen there. The smaller rate wins a tie.
+    over seeds holds it (Bouthillier et al. 2021, arXiv:2103.03098). A draw chooses among its own runs when they
+    have ended, and not if some were left out that other draws have. A setting that failed in a draw cannot be
+    chosen there. The smaller rate wins a tie.
 
     Args:
         configs: Configurations of one strategy and size.

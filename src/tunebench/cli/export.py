@@ -13,7 +13,7 @@ import typer
 
 from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, app
 from tunebench.cli.console import out, print_json, print_rows, tell
-from tunebench.cli.run_options import ReadOption
+from tunebench.cli.read_options import ReadOption, read_options
 from tunebench.formatting import file_size
 
 
@@ -134,8 +134,7 @@ def predict(
             "give one of these: texts, - for lines of standard input, --file FILE, --csv FILE, --jsonl FILE",
             param_hint="TEXT",
         )
-    if set_ and table_file is None:
-        raise typer.BadParameter("it says how --file FILE is read, and none is given", param_hint="--set")
+    options = read_options(set_, table_file, "--file")
     option, named = ("--column", column) if columns is None else ("--columns", columns)
     if column is not None and columns is not None:
         raise typer.BadParameter("it names one column, and --columns several: drop one", param_hint="--column")
@@ -145,9 +144,7 @@ def predict(
     from tunebench.inference.predictor import load
     from tunebench.inference.reading import read_texts
     from tunebench.inference.stream import answer_of, predict_stream
-    from tunebench.study.yaml_file import load_read_options
 
-    options = load_read_options(set_ or [])
     predictor = load(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
     source = read_texts(
         predictor.inputs,

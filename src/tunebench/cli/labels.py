@@ -10,7 +10,7 @@ import typer
 
 from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, ThreadsOption, app, check_device
 from tunebench.cli.console import out, print_json
-from tunebench.cli.run_options import ReadOption
+from tunebench.cli.read_options import ReadOption, read_options
 
 if TYPE_CHECKING:
     from tunebench.labelling.found import LabelsFound
@@ -49,12 +49,9 @@ def labels(
     from tunebench.execution.display import make_display
     from tunebench.labelling.job import study_labels
     from tunebench.machine.settings import Execution
-    from tunebench.study.yaml_file import load_read_options
 
     check_device(device)
-    if set_ and unlabelled is None:
-        raise typer.BadParameter("it says how --unlabelled FILE is read, and none is given", param_hint="--set")
-    options = load_read_options(set_ or [])
+    options = read_options(set_, unlabelled, "--unlabelled")
     display = make_display(silent=json_)
     try:
         found = study_labels(

@@ -13,13 +13,6 @@ if TYPE_CHECKING:
 
 ModelOption = Annotated[str | None, typer.Option(help="The model: a packaged name, a folder or a Hub name.")]
 DataOption = Annotated[str | None, typer.Option(help="The data: a packaged name, a file, a folder or a Hub name.")]
-ReadOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="How the file is read, as in run: data.encoding=cp1252, data.separator=tab, data.header=false.",
-    ),
-]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting of the study: epochs=2, data.text_column=review."),

@@ -107,7 +107,7 @@ def decided_at(
     where = f"Look after {seeds} of at most {stages[-1]} seeds"
     present = {(spec.label, spec.train_size) for spec in planned}
     chosen = [group.selected for group in comparison.groups() if (group.label, group.train_size) in present]
-    if any(config is None or len({cell.spec.seed for cell in config.scored}) < seeds for config in chosen):
+    if any(config is None or config.seeds_scored < seeds for config in chosen):
         tell(
             f"{where}: not all strategies have so many scores, so nothing is decided; "
             f"see {command('status', folder)}"

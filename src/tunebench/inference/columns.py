@@ -24,9 +24,9 @@ def columns_of(inputs: Inputs | None, there: Sequence[str], wanted: Sequence[str
     """
     if wanted is not None:
         return _named_columns(inputs, there, wanted)
+    if inputs is not None and inputs != ONE_TEXT and set(inputs.columns) <= set(there):
+        return inputs
     if inputs is not None and len(inputs.columns) > 1:
-        if set(inputs.columns) <= set(there):
-            return inputs
         usual = usual_inputs(there, TEXT_NAMES) if inputs.pair else None
         if usual is not None and usual.pair:
             return usual
@@ -36,8 +36,6 @@ def columns_of(inputs: Inputs | None, there: Sequence[str], wanted: Sequence[str
             allowed=", ".join(inputs.columns),
             fix=f"name the columns in the same order: --columns {','.join('NAME' for _ in inputs.columns)}",
         )
-    if inputs is not None and inputs != ONE_TEXT and set(inputs.columns) <= set(there):
-        return inputs
     name = find_column(there, wanted=None, names=TEXT_NAMES, role="text", setting="--column ")
     return Inputs(columns=(name,))
 

@@ -21,6 +21,7 @@ from tunebench.inference.export.source import ExportSource, open_source
 from tunebench.inference.stated_facts import EXPORT_FILE
 from tunebench.models.pooling import pools_by_config
 from tunebench.models.sources import model_folder
+from tunebench.store.imported import trained_here
 from tunebench.strategies import capabilities_of
 
 if TYPE_CHECKING:
@@ -254,14 +255,12 @@ def _refuse_disagreement(found: ExportCheck, exporter: Exporter) -> None:
 
 def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
     """Return what ``export.json`` says besides the check."""
-    spec = source.record.spec
+    spec = trained_here(source.record.spec)
     strategy = capabilities_of(spec.kind)
-    run = source.artifact.run
-    assert run is not None
     base = None
     if strategy.uses_encoder:
         # An adapter is loaded with its base, which has to be found again.
-        base = run.model.model_dump(mode="json") if exporter.name == "adapter" else _passed_on(run.model)
+        base = spec.model.model_dump(mode="json") if exporter.name == "adapter" else _passed_on(spec.model)
     return {
         "schema_version": EXPORT_VERSION,
         "format": exporter.name,
@@ -280,9 +279,9 @@ def _facts(source: ExportSource, exporter: Exporter) -> dict[str, Any]:
         "max_length": source.artifact.max_length,
         "truncation": None if source.artifact.max_length is None else spec.truncation,
         "head_share": spec.head_share if spec.truncation == "head_tail" else None,
-        "inputs": None if run.data.inputs is None else run.data.inputs.model_dump(mode="json"),
+        "inputs": None if spec.data.inputs is None else spec.data.inputs.model_dump(mode="json"),
         "base": base,
-        "data": _passed_on(run.data),
+        "data": _passed_on(spec.data),
         "versions": source.record.environment.versions,
     }
 
