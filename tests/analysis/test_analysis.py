@@ -647,7 +647,7 @@ def test_an_interval_for_many_strategies_does_not_hang_on_one_draw() -> None:
         example_interval(
             labels, said, classes=3, rng=np.random.default_rng(seed), level=1 - 0.05 / 18, resamples=resamples
         ).low
-        for resamples in (1_999, 18 * 2_000 - 1)
+        for resamples in (1_999, None)
         for seed in range(4)
     ]
     assert np.ptp(ends[4:]) < np.ptp(ends[:4])

@@ -126,6 +126,8 @@ def test_example_interval_says_what_it_holds() -> None:
     assert interval == again
     with pytest.raises(ValueError, match="method must be"):
         example_interval(labels, predicted, classes=3, rng=np.random.default_rng(0), method="basic")
+    with pytest.raises(ValueError, match="level must"):
+        example_interval(labels, predicted, classes=3, rng=np.random.default_rng(0), level=1.0)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +13,6 @@ from tunebench.analysis.configuration import Configuration, known_first
 from tunebench.analysis.peers import Peers
 from tunebench.errors import StoreError
 from tunebench.stats import (
-    RESAMPLES,
     Anytime,
     Interval,
     Look,
@@ -171,12 +169,8 @@ class Entry:
             )
             if not isinstance(found, Refusal):
                 return found
-        # A wider interval reads its ends further out, where a draw is rarer.
-        resamples = math.ceil((RESAMPLES + 1) * max(1.0, 0.05 / (1 - level))) - 1
         rng = np.random.default_rng(SEED)
-        return example_interval(
-            self.labels, values, classes=self.classes, rng=rng, metric=metric, level=level, resamples=resamples
-        )
+        return example_interval(self.labels, values, classes=self.classes, rng=rng, metric=metric, level=level)
 
     def _of(self, metric: Metric) -> np.ndarray:
         return self.values if metric is self.metric else self._decoded(metric)

@@ -43,7 +43,7 @@ def example_interval(
     metric: Measure = MACRO_F1,
     method: Literal["bca", "percentile"] = "bca",
     level: float = 0.95,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
 ) -> Interval:
     """Bootstrap the score over test examples, the trained models staying as they are.
 
@@ -63,16 +63,20 @@ def example_interval(
         metric: What to score.
         method: How to read the interval off the draws.
         level: Confidence.
-        resamples: Number of resamples.
+        resamples: Number of resamples; by default :data:`RESAMPLES`, and more for a level above 95 %, whose ends
+            lie where draws are rarer.
 
     Raises:
         ValueError: Shapes or values do not fit, or there are too few resamples for the level.
     """
     if method not in ("bca", "percentile"):
         raise ValueError(f"method must be 'bca' or 'percentile', got {method!r}")
+    check_level(level)
     cells = joint_counts(labels, predictions, classes=classes)
     runs = len(cells.predictions)
     estimate = float(observed_scores(cells, metric).mean())
+    if resamples is None:
+        resamples = math.ceil((RESAMPLES + 1) * max(1.0, 0.05 / (1 - level))) - 1
     draws = resampled_scores(cells, metric=metric, resamples=resamples, rng=rng).mean(1)
     effects = influence(cells, metric)
     name = "percentile bootstrap" if effects is None else f"{method} bootstrap"
