@@ -195,7 +195,7 @@ def _crossings(gaps: np.ndarray, grid: np.ndarray, start: float) -> np.ndarray:
     at = change.argmax(1)
     rows = np.arange(len(gaps))
     left, right = gaps[rows, at], gaps[rows, at + 1]
-    share = np.divide(left, left - right, out=np.zeros_like(left), where=left != right)
+    share = np.divide(left, left - right, out=np.zeros_like(left), where=number == 1)
     sizes = grid[at] * (grid[at + 1] / grid[at]) ** share
     outside = np.where(ahead[:, 0], np.inf, 0.0)
     return np.where(number == 0, outside, np.where((number == 1) & ahead[:, 0], sizes, np.nan))
