@@ -278,5 +278,5 @@ def test_draws_that_cross_the_other_way_round_are_refused() -> None:
     refused(crossing_size(replace(mixed, draws=draws), flat), "10% of the resampled curves cross the other way")
     draws[10:100] = [0.9, 0.1, 0.5]
     assert isinstance(crossing_size(replace(mixed, draws=draws), flat), Crossing)
-    draws[:10] = [0.9, -1e-13, 0.5]  # all but level: two neighbouring points of it would meet at no number of labels
+    draws[:10] = [0.9, -1e-13, 0.5]  # all but level, so its points meet nowhere
     assert isinstance(crossing_size(replace(mixed, draws=draws), flat), Crossing)
