@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tunebench.data.delimited import SIGNS, long_fields
+from tunebench.data.csv_rows import long_fields
+from tunebench.data.delimited import SIGNS
 from tunebench.data.inputs import Inputs
 from tunebench.data.readers import read_table
 from tunebench.data.reference import ReadOptions
