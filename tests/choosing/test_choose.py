@@ -34,7 +34,7 @@ from tunebench.execution.runner import Summary
 from tunebench.machine.settings import Execution
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.yaml_file import load_study
-from tunebench.training.encoder import cost
+from tunebench.training.encoder import rates
 
 #: A plan so small that it runs in seconds.
 SMALL = (
@@ -52,8 +52,8 @@ SMALL = (
 @pytest.fixture(autouse=True)
 def _quick(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Costs are taken from the arithmetic; what is measured is another test's."""
-    monkeypatch.setattr("tunebench.training.encoder.cost._products", lambda precision: 1e3)
-    monkeypatch.setattr("tunebench.training.encoder.cost._measure", cost._assume)
+    monkeypatch.setattr("tunebench.training.encoder.rates._products", lambda precision: 1e3)
+    monkeypatch.setattr("tunebench.training.encoder.cost.measure_rates", rates.assume_rates)
 
 
 def options(tiny_model: Callable[[str], Path], **changes: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tunebench.execution.plan import Plan, plan_runs
 from tunebench.execution.resolve import Request, resolve
 from tunebench.machine.settings import Execution
 from tunebench.training.encoder import cost
-from tunebench.training.encoder.cost import Rates
+from tunebench.training.encoder.rates import Rates
 
 HERE = Execution(device="cpu", threads=1)
 
@@ -29,7 +29,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(spec.label)
         return Rates(1e-12, 1e-4, 10**9)
 
-    monkeypatch.setattr(cost, "_measure", measure)
+    monkeypatch.setattr(cost, "measure_rates", measure)
     return found
 
 

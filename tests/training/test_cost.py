@@ -13,7 +13,7 @@ from training.test_encoder import make_spec, train
 from tunebench.execution.estimates import estimate_each
 from tunebench.machine.settings import Execution
 from tunebench.store.timings import Timings
-from tunebench.training.encoder.cost import _middle
+from tunebench.training.encoder.rates import _middle
 from tunebench.training.estimate import Estimate
 
 
@@ -80,7 +80,7 @@ def test_a_resumed_study_measures_nothing_again(
 
     first = estimated(1)
     assert told == [f"measuring {encoder.label}"] and all(one.measured for one in first)
-    for place in ("tunebench.training.encoder.cost._measure", "tunebench.training.linear.run._estimated"):
+    for place in ("tunebench.training.encoder.cost.measure_rates", "tunebench.training.linear.run._estimated"):
         monkeypatch.setattr(place, lambda *_: pytest.fail("it was measured again"))
     assert estimated(1) == first and len(told) == 1
     with pytest.raises(pytest.fail.Exception):

@@ -31,7 +31,8 @@ from tunebench.training.embeddings.cache import EmbeddingCache
 from tunebench.training.embeddings.encoder import FIXED_BATCH, Embedder, fixed_widths, load_encoder
 from tunebench.training.embeddings.model import EmbeddedText
 from tunebench.training.embeddings.pairs import feature_count, features
-from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
+from tunebench.training.encoder.cost import OVERHEAD
+from tunebench.training.encoder.rates import assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.runs import fits_planned
 from tunebench.training.linear.vectors import (

@@ -25,7 +25,8 @@ from tunebench.training.attempt import Attempt
 from tunebench.training.backend import Predicted
 from tunebench.training.embeddings.encoder import Embedder, load_encoder
 from tunebench.training.embeddings.pairs import feature_count, features
-from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
+from tunebench.training.encoder.cost import OVERHEAD
+from tunebench.training.encoder.rates import assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.linear.runs import fits_planned
 from tunebench.training.linear.vectors import (

@@ -21,7 +21,8 @@ from tunebench.tasks.registry import TASKS
 from tunebench.tasks.temperature import tempered
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.backend import Predicted
-from tunebench.training.encoder.cost import OVERHEAD, assumed_rate
+from tunebench.training.encoder.cost import OVERHEAD
+from tunebench.training.encoder.rates import assumed_rate
 from tunebench.training.estimate import Estimate, EstimateContext
 from tunebench.training.measurements import RunMeasurements, Trained, asks_validation, temperature_of
 from tunebench.training.parts import run_parts, scored_texts, validation_count
