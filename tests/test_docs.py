@@ -14,7 +14,8 @@ import yaml
 from click import Command, Group
 
 from tunebench import cli
-from tunebench.study.yaml_file import check_study, parse_yaml
+from tunebench.study.strict_yaml import parse_yaml
+from tunebench.study.yaml_file import check_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from tunebench.models.sources import resolve_model
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
-from tunebench.study.yaml_file import parse_yaml
+from tunebench.study.strict_yaml import parse_yaml
 from tunebench.training.attempt import Attempt
 
 FORBIDDEN = ("torch.load", "eval", "exec", "yaml.unsafe_load", "yaml.full_load", "os.system")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tunebench.errors import ConfigError, ErrorGroup, TunebenchError
 from tunebench.strategies import LoraParams
 from tunebench.study.config import StudyConfig
-from tunebench.study.yaml_file import check_study, load_study, parse_yaml, presets
+from tunebench.study.strict_yaml import parse_yaml
+from tunebench.study.yaml_file import check_study, load_study, presets
 
 GOOD = "model: minilm\ndata: reviews.csv\nstrategies: [full, lora]\ntrain_sizes: [100, all]\n"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tunebench.store.imported import AnyRun, is_imported
 from tunebench.strategies import STRATEGIES
-from tunebench.study.yaml_file import parse_yaml
+from tunebench.study.strict_yaml import parse_yaml
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from tunebench.errors import ConfigError, TunebenchError, raise_all
 from tunebench.recipe import Precision, Schedule, Selection
 from tunebench.schema import Frozen
-from tunebench.study.yaml_file import parse_yaml
+from tunebench.study.strict_yaml import parse_yaml
 
 #: In a run's folder; YAML holds JSON too.
 SIDECARS = ("tunebench.yaml", "tunebench.json")

@@ -16,7 +16,7 @@ from tunebench.store.imported import ImportedStudy
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
-from tunebench.study.yaml_file import parse_yaml
+from tunebench.study.strict_yaml import parse_yaml
 from tunebench.tasks.registry import metric_names
 
 #: What a stored study ran with where it does not say: recipe keys that came later, as in records without them.
