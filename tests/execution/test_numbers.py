@@ -28,7 +28,7 @@ from tunebench.models.loading import inspect_base
 from tunebench.report.figures import figures_of
 from tunebench.report.tables import make_tables
 from tunebench.store.study_folder import StudyStore
-from tunebench.web.serving.app import _predictions
+from tunebench.web.serving.answers import answers_of
 
 TEXTS = ["lovely lovely film in paris", "awful awful film in paris"]
 
@@ -138,7 +138,7 @@ def test_predict_and_serve_answer_with_the_number(study: Path) -> None:
     table = CliRunner().invoke(app, ["predict", str(run), TEXTS[0], "--format", "csv"]).stdout.splitlines()
     assert table[0] == "value" and float(table[1]) == first["value"]
     predictor = load(run)
-    (answer,) = _predictions(predictor, predictor.predict_logits(TEXTS[:1]))
+    (answer,) = answers_of(predictor, predictor.predict_logits(TEXTS[:1]))
     assert answer.model_dump() == {"value": pytest.approx(first["value"])}
 
 

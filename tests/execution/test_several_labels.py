@@ -28,7 +28,7 @@ from tunebench.report.sections import PARTS
 from tunebench.report.source import Source
 from tunebench.report.tables import ReportTable, make_tables
 from tunebench.store.study_folder import StudyStore
-from tunebench.web.serving.app import _predictions
+from tunebench.web.serving.answers import answers_of
 
 NAMES = tuple(WORDS)
 
@@ -168,7 +168,7 @@ def test_predict_and_serve_answer_with_all_labels(study: Path) -> None:
     table = CliRunner().invoke(app, ["predict", str(run), text, "--format", "csv"]).stdout.splitlines()
     assert table[0] == "labels,probabilities" and "joy" in table[1]
     predictor = load(run)
-    (answer,) = _predictions(predictor, predictor.predict_logits([text]))
+    (answer,) = answers_of(predictor, predictor.predict_logits([text]))
     dumped = answer.model_dump()
     assert set(dumped["labels"]) == {"joy", "love"} and set(dumped["probabilities"]) == set(NAMES)
 

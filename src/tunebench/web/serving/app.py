@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -19,21 +18,16 @@ from tunebench import __version__
 from tunebench.data.inputs import Inputs
 from tunebench.errors import DataError
 from tunebench.inference.texts import checked_texts
-from tunebench.tasks.classification import CLASSIFICATION
-from tunebench.tasks.multi_label import MULTI_LABEL
-from tunebench.tasks.regression import REGRESSION
 from tunebench.web.hosts import host_names
 from tunebench.web.serving.admission import AdmissionControl, Tally, refuse
+from tunebench.web.serving.answers import answers_of
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
 from tunebench.web.serving.limits import Limits
 from tunebench.web.serving.metrics import Metrics
 from tunebench.web.serving.schema import (
-    LabelsPrediction,
     ModelInfo,
     ModelList,
-    NumberPrediction,
     PredictAnswer,
-    Prediction,
     Problem,
     Refusal,
     Status,
@@ -44,8 +38,6 @@ from tunebench.web.serving.schema import (
 )
 
 if TYPE_CHECKING:
-    from tunebench.inference.predictor import Predictor
-    from tunebench.tasks.outputs import Outputs
     from tunebench.web.serving.batching import Answerer, Observer
     from tunebench.web.serving.models import LoadedModel
 
@@ -220,7 +212,7 @@ class _Server:
             # The batcher has logged it.
             return refuse(500, "the model failed on these texts")
         self.metrics.texts.labels(name).inc(len(texts))
-        answer = PredictAnswer(model=name, predictions=_predictions(model.predictor, logits))
+        answer = PredictAnswer(model=name, predictions=answers_of(model.predictor, logits))
         return Response(answer.model_dump_json(), media_type="application/json")
 
     async def list_models(self) -> ModelList:
@@ -262,47 +254,6 @@ class _Server:
 
 def _pair_names(inputs: Inputs | None) -> list[str] | None:
     return list(inputs.columns) if inputs is not None and inputs.pair else None
-
-
-#: The answers for some texts, all of one form.
-_Answers = list[Prediction] | list[LabelsPrediction] | list[NumberPrediction]
-
-
-def _one_label(outputs: Outputs, logits: np.ndarray, names: Sequence[str]) -> _Answers:
-    said = outputs.named(outputs.predicted(logits), names).tolist()
-    return [
-        Prediction(label=label, probability=own[label], probabilities=own)
-        for label, own in zip(said, _shares(outputs, logits, names), strict=True)
-    ]
-
-
-def _several_labels(outputs: Outputs, logits: np.ndarray, names: Sequence[str]) -> _Answers:
-    said = outputs.named(outputs.predicted(logits), names).tolist()
-    return [
-        LabelsPrediction(labels=list(labels), probabilities=own)
-        for labels, own in zip(said, _shares(outputs, logits, names), strict=True)
-    ]
-
-
-def _one_number(outputs: Outputs, logits: np.ndarray, names: Sequence[str]) -> _Answers:
-    return [NumberPrediction(value=value) for value in outputs.predicted(logits).tolist()]
-
-
-def _shares(outputs: Outputs, logits: np.ndarray, names: Sequence[str]) -> list[dict[str, float]]:
-    return [dict(zip(names, row.tolist(), strict=True)) for row in outputs.probabilities(logits)]
-
-
-#: What answers are made of logits, by task.
-_ANSWERS: dict[str, Callable[[Outputs, np.ndarray, Sequence[str]], _Answers]] = {
-    CLASSIFICATION.name: _one_label,
-    MULTI_LABEL.name: _several_labels,
-    REGRESSION.name: _one_number,
-}
-
-
-def _predictions(predictor: Predictor, logits: np.ndarray) -> _Answers:
-    answers = _ANSWERS[predictor.artifact.task.name]
-    return answers(predictor.outputs, logits.astype(np.float64), predictor.label_names)
 
 
 def _refusals(reasons: dict[int, str]) -> dict[int | str, dict[str, Any]]:
