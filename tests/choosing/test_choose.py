@@ -18,11 +18,11 @@ import yaml
 from typer.testing import CliRunner
 
 import tunebench
+from tunebench.choosing.candidates import CANDIDATES
 from tunebench.choosing.chosen import Chosen
 from tunebench.choosing.exports import forget_other_refit
 from tunebench.choosing.job import choose, study_name
 from tunebench.choosing.plan import Asked, Ready, prepare
-from tunebench.choosing.rule import CANDIDATES
 from tunebench.choosing.texts import write_texts
 from tunebench.choosing.words import data_lines, next_commands
 from tunebench.cli.app import app

@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tunebench.choosing import rule
-from tunebench.choosing.rule import CANDIDATES, Cost, Design, Facts, Shape, design, total, usable_seconds
+from tunebench.choosing.candidates import CANDIDATES
+from tunebench.choosing.rule import Cost, Design, Facts, Shape, design, total, usable_seconds
 from tunebench.errors import PlanError
 from tunebench.formatting import parse_duration
 from tunebench.study.config import StudyConfig

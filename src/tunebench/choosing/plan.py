@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.choosing.rule import EPOCHS, Design, Facts, Shape, candidates_of, design, settings_of
+from tunebench.choosing.candidates import candidates_of
+from tunebench.choosing.rule import EPOCHS, Design, Facts, Shape, design, settings_of
 from tunebench.data import TextDataset
 from tunebench.data.rules import split_ref
 from tunebench.data.tokenizer import tokenizer_fingerprint

@@ -7,28 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
+from tunebench.choosing.candidates import Candidate, candidates_of
 from tunebench.errors import PlanError
 from tunebench.formatting import counted, duration
 from tunebench.recipe import ENOUGH_STEPS
 from tunebench.strategies import STRATEGIES
-from tunebench.study.models_axis import AT, model_names
 
 #: Seconds of the runs of a candidate (its label) on so many labels, one size after the other, with so many epochs.
 #: A later run finds what an earlier one has kept.
 Cost = Callable[[str, Sequence[int], int], Sequence[float]]
-
-#: Methods from cheap to dear: label and strategy.
-CANDIDATES: dict[str, dict[str, Any]] = {
-    "tfidf": {"kind": "tfidf"},
-    "embeddings": {"kind": "embeddings"},
-    "lora": {"kind": "lora", "placement": "all_linear"},
-    "full": {"kind": "full"},
-}
-#: Middle learning rates, by the encoder's hidden size: wider encoders take smaller ones (docs/choose.md).
-_NARROW = 512
-_MIDDLE = {"lora": (1e-3, 5e-4), "full": (1e-4, 5e-5)}
 
 #: Epochs, the first that fits the budget; ``min_steps`` still holds.
 EPOCHS = (3, 2, 1)
@@ -52,40 +41,6 @@ _UPGRADES: tuple[dict[str, Any], ...] = (
 )
 #: An estimate may be short by this factor, and audit, export and report take so many seconds.
 MARGIN, OVERHEAD = 1.15, 30.0
-
-
-class Candidate(NamedTuple):
-    """A method, with one of the models.
-
-    Attributes:
-        settings: Its strategy, as in a study file.
-        method: A key of :data:`CANDIDATES`.
-        model: The encoder; of a method without one, the first.
-    """
-
-    settings: dict[str, Any]
-    method: str
-    model: str
-
-    @property
-    def middles(self) -> tuple[float, float] | None:
-        """Its middle learning rates, of narrow and of wide encoders; None where it has no rate."""
-        return _MIDDLE.get(self.method)
-
-
-def candidates_of(models: Sequence[str]) -> dict[str, Candidate]:
-    """Return the candidates by label, method by method: each with each of the models.
-
-    With several models, labels are ``method@model``; a method without an encoder is there once.
-    """
-    found, names = {}, model_names(models)
-    for method, settings in CANDIDATES.items():
-        if len(names) == 1 or not STRATEGIES[settings["kind"]].uses_encoder:
-            found[method] = Candidate(dict(settings), method, models[0])
-            continue
-        for model, name in names.items():
-            found[f"{method}{AT}{name}"] = Candidate({**settings, "model": model}, method, model)
-    return found
 
 
 @dataclass(frozen=True)
@@ -114,8 +69,7 @@ class Facts:
     def rates(self, label: str, count: int) -> list[float]:
         """Return learning rates of a candidate that has one, by the width of its encoder."""
         candidate = self.candidates[label]
-        assert candidate.middles is not None
-        return rates_around(candidate.middles[self.widths[candidate.model] > _NARROW], count)
+        return candidate.rates(self.widths[candidate.model], count)
 
     @property
     def min_steps(self) -> int:
@@ -231,15 +185,10 @@ def total(shape: Shape, facts: Facts, cost: Cost) -> float:
     spent, dearest = 0.0, 0.0
     for label in shape.labels:
         seconds = cost(label, [*sizes, *last], shape.epochs)
-        runs = (shape.rates if facts.candidates[label].middles else 1) + shape.seeds - 1
+        runs = (shape.rates if facts.candidates[label].has_rates else 1) + shape.seeds - 1
         spent += runs * sum(seconds[: len(sizes)])
         dearest = max(dearest, sum(seconds[len(sizes) :]))
     return spent + dearest
-
-
-def rates_around(middle: float, count: int) -> list[float]:
-    """Return learning rates around the middle one, each twice the one before."""
-    return [float(f"{middle * 2.0**power:.3g}") for power in range(-(count // 2), count // 2 + 1)]
 
 
 def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
@@ -250,7 +199,7 @@ def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
     strategies = {}
     for label in shape.labels:
         strategies[label] = dict(facts.candidates[label].settings)
-        if facts.candidates[label].middles:
+        if facts.candidates[label].has_rates:
             strategies[label]["learning_rate"] = facts.rates(label, shape.rates)
     return {
         "strategies": strategies,
@@ -268,7 +217,7 @@ def settings_of(shape: Shape, facts: Facts) -> dict[str, Any]:
 
 
 def _has_rates(shape: Shape, facts: Facts) -> bool:
-    return any(facts.candidates[label].middles for label in shape.labels)
+    return any(facts.candidates[label].has_rates for label in shape.labels)
 
 
 def _cheap_to_dear(facts: Facts, cost: Cost) -> list[str]:
