@@ -189,7 +189,13 @@ def test_texts_are_embedded_once_whatever_the_number_of_sizes() -> None:
 
 def test_seeds_are_not_bought_where_they_change_nothing() -> None:
     facts = facts_of(5_000, 2, refit=False)
-    found = design(facts, cost_of(facts), parse_duration("10h"), candidates=("tfidf", "embeddings"))
+
+    def without_fine_tuning(label: str, sizes: Sequence[int], epochs: int) -> Sequence[float]:
+        fine_tunes = label in ("lora", "full")
+        return [1e9] * len(sizes) if fine_tunes else cost_of(facts)(label, sizes, epochs)
+
+    found = design(facts, without_fine_tuning, parse_duration("10h"))
+    assert found.shape.labels == ("tfidf", "embeddings")
     assert (found.shape.rates, found.shape.seeds, found.shape.curve) == (1, 1, True)
     assert "search" not in found.settings
 

@@ -20,7 +20,6 @@ from tunebench.data.copies import held_out_copies
 from tunebench.data.held_out import hold_out
 from tunebench.data.reference import DataConfig
 from tunebench.data.rules import SplitRules
-from tunebench.data.tokens import TokenizedTexts
 from tunebench.execution.display import PlainDisplay
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
@@ -83,15 +82,6 @@ def test_text_of_exactly_the_maximum_is_not_truncated() -> None:
     found = audit(_dataset(TRAIN, None), lengths={"train": np.full(6, 4)}, max_length=4)
     tokens = found.splits["train"].tokens
     assert tokens is not None and tokens.truncated_count == 0 and tokens.mean_kept == 4
-
-
-def test_tokenised_texts_serve_as_lengths() -> None:
-    offsets = np.array([0, 1, 3, 6, 10, 15, 120])
-    tokens = {"train": TokenizedTexts(np.zeros(120, dtype=np.int32), offsets)}
-    dataset = _dataset(TRAIN, None)
-    assert audit(dataset, tokens=tokens, max_length=4) == audit(
-        dataset, lengths={"train": np.diff(offsets)}, max_length=4
-    )
 
 
 @pytest.mark.parametrize("lengths", [{}, {"train": np.ones(6)}, {"train": np.ones(6), "test": np.ones(4)}])

@@ -102,11 +102,11 @@ def measure(path: Path, *, audited: bool, model: str) -> dict[str, Any]:
     dataset = load_dataset(DataConfig(source=str(path)))
     if tokenizer is not None:
         known = {"tokenizer": tokenizer, "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer)}
-        tokens = {
-            name: tokenize(split.texts, max_length=None, cache_dir=path.parent / "cache", **known)
+        lengths = {
+            name: tokenize(split.texts, max_length=None, cache_dir=path.parent / "cache", **known).lengths
             for name, split in dataset.splits.items()
         }
-        audit(dataset, tokens=tokens, max_length=256)
+        audit(dataset, lengths=lengths, max_length=256)
     return {
         "rows": len(dataset.train),
         "file_megabytes": round(path.stat().st_size / 1e6, 1),

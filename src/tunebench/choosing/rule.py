@@ -126,9 +126,7 @@ class Design:
     left_out: tuple[str, ...]
 
 
-def design(
-    facts: Facts, cost: Cost, budget: float, *, spent: float = 0.0, candidates: Sequence[str] | None = None
-) -> Design:
+def design(facts: Facts, cost: Cost, budget: float, *, spent: float = 0.0) -> Design:
     """Return the largest study of the rule that fits a budget.
 
     Candidates come first, from cheap to dear; then the last training on all labels; then epochs; then the labels at
@@ -139,13 +137,12 @@ def design(
         cost: Estimates one run.
         budget: Seconds for everything.
         spent: Seconds of it that are gone.
-        candidates: Labels, from cheap to dear; by default all.
 
     Raises:
         PlanError: Not even the cheapest candidate fits.
     """
     usable = usable_seconds(budget - spent)
-    candidates = _cheap_to_dear(facts, cost) if candidates is None else candidates
+    candidates = _cheap_to_dear(facts, cost)
     shape = _largest(facts, cost, usable, candidates)
     if shape is None:
         raise _too_small(facts, cost, budget, spent, candidates)

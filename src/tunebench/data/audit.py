@@ -12,7 +12,6 @@ from tunebench.data.audit_result import NO_TEST_SPLIT, Audit, LengthSummary, Spl
 from tunebench.data.copies import HeldOutCopies
 from tunebench.data.overlap import labels_by_text, overlap_warnings, overlaps, shared_groups
 from tunebench.data.pair_overlap import pair_warnings
-from tunebench.data.pair_rows import TokenRows
 from tunebench.data.reference import Copies
 from tunebench.data.text import by_side, characters, sides_of
 from tunebench.data.types import Split, TextDataset
@@ -30,7 +29,6 @@ def audit(
     dataset: TextDataset,
     *,
     lengths: Mapping[str, np.ndarray] | None = None,
-    tokens: Mapping[str, TokenRows] | None = None,
     max_length: int | None = None,
     held_out: HeldOutCopies | None = None,
     copies: Copies = "together",
@@ -41,19 +39,14 @@ def audit(
         dataset: The data.
         lengths: Tokens of each text before truncation, by split (``train``, ``validation``, ``test``); integer
             arrays of shape ``(examples,)``.
-        tokens: The same, taken from untruncated tokenised texts.
         max_length: Tokens that training will keep; used with token lengths only.
         held_out: Copies on both sides of the test part that is held out of train, where there is no test split.
         copies: What is done about them.
 
     Raises:
-        ValueError: Token lengths lack a split or do not fit it, or were given twice.
+        ValueError: Token lengths lack a split or do not fit it.
     """
     parts = dataset.splits
-    if tokens is not None:
-        if lengths is not None:
-            raise ValueError("give lengths or tokens, not both")
-        lengths = {name: tokenized.lengths for name, tokenized in tokens.items()}
     if lengths is not None and any(len(lengths.get(name, ())) != len(split) for name, split in parts.items()):
         raise ValueError("lengths need one entry a split, with one value a text")
     limit = None if lengths is None else max_length
@@ -156,18 +149,18 @@ def _warnings(splits: Mapping[str, SplitAudit], max_length: int | None) -> list[
     return lines if absent is None else [*lines, f"test: {absent}"]
 
 
-def other_lengths(first: str, others: Mapping[str, Mapping[str, TokenRows]], max_length: int) -> list[str]:
+def other_lengths(first: str, others: Mapping[str, Mapping[str, np.ndarray]], max_length: int) -> list[str]:
     """Say whose tokens an audit counts, and which texts the tokenizers of other models make too long.
 
     Args:
         first: The model whose tokenizer counted.
-        others: Tokenised texts by model and split.
+        others: Tokens of each text before truncation, by model and split.
         max_length: Tokens that training will keep.
     """
     lines = [f"The numbers of tokens are those of {first}; the tokenizer of another model counts otherwise."]
     for model, parts in others.items():
-        for name, rows in parts.items():
-            longer = float((rows.lengths > max_length).mean())
+        for name, lengths in parts.items():
+            longer = float((lengths > max_length).mean())
             if longer > _MUCH_TRUNCATION:
                 lines.append(
                     f"{name}: with the tokenizer of {model}, {longer:.1%} of the texts are longer than "

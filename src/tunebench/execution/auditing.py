@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tunebench.data import TextDataset
     from tunebench.data.audit_result import Audit
     from tunebench.data.copies import HeldOutCopies
-    from tunebench.data.pair_rows import TokenRows
     from tunebench.execution.plan import Plan
 
 
@@ -71,25 +70,25 @@ def audit_data(
     from tunebench.models.sources import model_folder
     from tunebench.models.tokenizer import load_tokenizer
 
-    counted: dict[str, tuple[str, dict[str, TokenRows]]] = {}
+    counted: dict[str, tuple[str, dict[str, np.ndarray]]] = {}
     for model, revision in models:
         tokenizer = load_tokenizer(model_folder(model, revision))
         fingerprint = tokenizer_fingerprint(tokenizer)
         if fingerprint in counted:
             continue
-        tokens = {
+        lengths = {
             name: tokenize(
                 split.texts,
                 tokenizer=tokenizer,
                 tokenizer_fingerprint=fingerprint,
                 max_length=None,
                 cache_dir=default_cache_dir(),
-            )
+            ).lengths
             for name, split in dataset.splits.items()
         }
-        counted[fingerprint] = model, tokens
+        counted[fingerprint] = model, lengths
     (_, first), *others = counted.values()
-    found = audit(dataset, tokens=first, max_length=max_length, held_out=copies, copies=together)
+    found = audit(dataset, lengths=first, max_length=max_length, held_out=copies, copies=together)
     if not others:
         return found
     return replace(found, warnings=[*found.warnings, *other_lengths(models[0][0], dict(others), max_length)])
