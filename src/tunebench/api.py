@@ -126,7 +126,8 @@ def run_suite(
     """
     from tunebench.execution.display import make_display
     from tunebench.execution.resolve import Request
-    from tunebench.execution.suite import plan_suite, run_planned
+    from tunebench.execution.suite import run_planned
+    from tunebench.execution.suite_plan import plan_suite
     from tunebench.store.suite_folder import SuiteStore
     from tunebench.study.suite import load_suite
 

@@ -18,7 +18,8 @@ from tunebench.execution.plan import plan_runs
 from tunebench.execution.resolve import Request, resolve
 from tunebench.execution.runner import Summary
 from tunebench.execution.study import StudyResult
-from tunebench.execution.suite import plan_suite, run_planned, shares
+from tunebench.execution.suite import run_planned, shares
+from tunebench.execution.suite_plan import plan_suite
 from tunebench.machine.settings import Execution
 from tunebench.store.study_folder import StudyStore
 from tunebench.store.suite_folder import SuiteStore, suite_status
@@ -124,7 +125,7 @@ def test_nothing_is_measured_before_all_data_sets_are_right(
             measured.append(request.folder.name)
         return plan_runs(resolved, request)
 
-    monkeypatch.setattr("tunebench.execution.suite.plan_runs", plan)
+    monkeypatch.setattr("tunebench.execution.suite_plan.plan_runs", plan)
     with pytest.raises(TunebenchError, match="gone: "):
         plan_suite(make_suite(three | {"gone": "gone.csv"}), tmp_path / "out", ask(measure=True))
     assert measured == []

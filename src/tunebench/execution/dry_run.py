@@ -11,7 +11,7 @@ from tunebench.execution.budget import divided_by
 from tunebench.execution.plan import plan_runs
 from tunebench.execution.resolve import Request, resolve
 from tunebench.execution.split import settle_workers
-from tunebench.execution.suite import at_a_time, plan_suite
+from tunebench.execution.suite_plan import at_a_time, plan_suite
 from tunebench.machine.settings import Execution
 from tunebench.study.config import StudyConfig
 
