@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,25 +12,22 @@ from tunebench.data.inputs import Inputs
 from tunebench.data.text import Text
 from tunebench.data.text_encoder import TextEncoder
 from tunebench.data.tokens import Cut
-from tunebench.errors import ConfigError, MissingExtraError, ModelError, first_line
+from tunebench.errors import ConfigError
 from tunebench.inference.artifacts import Artifact, Format, describe
+from tunebench.inference.forward import Forward, onnx_forward, torch_forward
 from tunebench.inference.restore import merge_adapter, restore_model, restore_text_model
 from tunebench.inference.texts import checked_texts
-from tunebench.models.architectures import ARCHITECTURES, architecture_of
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.tasks.temperature import tempered
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
     from transformers import PreTrainedTokenizerBase
 
     from tunebench.tasks.outputs import Outputs
     from tunebench.training.backend import TextModel
 
 Precision = Literal["auto", "fp32", "bf16"]
-#: From what :meth:`Collator.pad` gives, int64 ``(B, S)`` each, to logits ``(B, classes)``.
-Forward = Callable[[dict[str, "Tensor"]], np.ndarray]
 
 
 def load(
@@ -100,7 +96,7 @@ def from_model(
         bf16: Compute the encoder's matrix products in bf16.
     """
     model.eval().requires_grad_(False).to(device)
-    return Predictor(artifact, tokenizer, _torch_forward(model, device, bf16=bf16), model=model)
+    return Predictor(artifact, tokenizer, torch_forward(model, device, bf16=bf16), model=model)
 
 
 class Predictor:
@@ -271,51 +267,6 @@ def predictor_of_run(artifact: Artifact) -> tuple[Predictor, Any, Path | None]:
     return from_model(artifact, model, tokenizer), model, tokens
 
 
-def _torch_forward(model: Any, device: str, *, bf16: bool) -> Forward:
-    import torch
-
-    from tunebench.engine.fast.attach import attach
-
-    autocast: torch.dtype | None = None
-    if bf16 and model.config.model_type in ARCHITECTURES:
-        _, autocast = attach(model, architecture_of(model.config), torch.bfloat16, seed=0)
-    elif bf16:
-        autocast = torch.bfloat16
-
-    def forward(batch: dict[str, Tensor]) -> np.ndarray:
-        context = nullcontext() if autocast is None else torch.autocast(device, dtype=autocast)
-        with torch.inference_mode(), context:
-            output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-        logits: np.ndarray = output.logits.float().cpu().numpy()
-        return logits
-
-    return forward
-
-
-def _check_graph(artifact: Artifact, inputs: Sequence[str], shape: Sequence[Any]) -> None:
-    """Refuse a graph that is no classifier of these classes, or asks for what no tokenizer gives.
-
-    Raises:
-        ModelError: It is one.
-    """
-    unknown = [name for name in inputs if name not in ("input_ids", "attention_mask", "token_type_ids")]
-    classes = len(artifact.label_names)
-    if unknown:
-        raise ModelError(
-            "The ONNX graph has inputs that a tokenizer does not give.",
-            value=", ".join(unknown),
-            allowed="input_ids, attention_mask, token_type_ids",
-            fix="export the model again without them",
-        )
-    if len(shape) != 2 or (isinstance(shape[1], int) and shape[1] != classes):
-        raise ModelError(
-            "The first output of the ONNX graph is not one number for each class.",
-            value=f"{artifact.weights}: shape {list(shape)}",
-            allowed=f"texts x {classes}",
-            fix="export the whole classifier, not its encoder alone",
-        )
-
-
 def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precision: Precision) -> Predictor:
     if device not in ("auto", "cpu"):
         raise ConfigError("ONNX models run on the CPU.", value=device, allowed="auto, cpu")
@@ -326,29 +277,4 @@ def _load_onnx(artifact: Artifact, *, device: str, threads: int | None, precisio
             allowed="auto, fp32",
             fix="load the merged folder for bf16",
         )
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError("onnxruntime", "onnx") from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(str(artifact.weights), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        # onnxruntime's errors share no base class.
-        raise ModelError(
-            f"The ONNX graph cannot be loaded: {first_line(error)}", value=str(artifact.weights)
-        ) from None
-    wanted = [entry.name for entry in session.get_inputs()]
-    _check_graph(artifact, wanted, session.get_outputs()[0].shape)
-
-    def forward(batch: dict[str, Tensor]) -> np.ndarray:
-        inputs = {name: tensor.numpy() for name, tensor in batch.items()}
-        # Graphs may ask for segment ids; they are missing where all are 0.
-        feeds = {name: inputs.get(name, np.zeros_like(inputs["input_ids"])) for name in wanted}
-        logits: np.ndarray = session.run(None, feeds)[0].astype(np.float32)
-        return logits
-
-    return Predictor(artifact, load_tokenizer(artifact.path), forward)
+    return Predictor(artifact, load_tokenizer(artifact.path), onnx_forward(artifact, threads=threads))
