@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 from types import MappingProxyType
 
@@ -28,13 +28,18 @@ def uses_kernels(study: StudyConfig, precision: Mapping[Engine, Precision]) -> b
         return False  # the reference engine takes the masks that PyTorch's operators get
     kinds = [config.kind for config in study.strategies.values()]
     return any(
-        _resolved(recipe, recipe.engine, precision) == "bf16" and recipe.engine == "fast"
-        for kind, recipe in zip(kinds, recipes, strict=True)
-        if "kernels" not in without_effect(kind)
+        _in_kernels(recipe, without_effect(kind), precision) for kind, recipe in zip(kinds, recipes, strict=True)
     )
 
 
+def _in_kernels(recipe: Recipe, idle: Collection[str], precision: Mapping[Engine, Precision]) -> bool:
+    """Tell whether the native kernels can compute a run with this recipe; ``idle`` is what has no effect on it."""
+    in_fast_engine = "kernels" not in idle and recipe.engine == "fast"
+    return in_fast_engine and _resolved(recipe, "fast", precision) == "bf16"
+
+
 def _resolved(recipe: Recipe, engine: Engine, precision: Mapping[Engine, Precision]) -> Precision:
+    """Return the precision of a run: the recipe's, or what ``auto`` means on this machine."""
     return precision[engine] if recipe.precision == "auto" else recipe.precision
 
 
@@ -89,7 +94,7 @@ def expand(
                 folds = [*range(1, study.folds + 1), 0] if in_folds else [0]
                 resolved = _resolved(recipe, engine, precision)
                 pooling = pooling_of(used.ref.source) if recipe.pooling == "auto" else recipe.pooling
-                computes = "kernels" not in idle and recipe.engine == "fast" and resolved == "bf16"
+                in_kernels = _in_kernels(recipe, idle, precision)
                 for (rate, chosen), fold in product(study.settings_of(strategy), folds):
                     yield RunSpec(
                         label=label,
@@ -111,7 +116,7 @@ def expand(
                         base_head=None if "base_head" in idle else used.head,
                         precision=resolved,
                         pooling=pooling,
-                        kernels=kernels if computes else "torch",
+                        kernels=kernels if in_kernels else "torch",
                         tuned=tuple(strategy.axes),
                         without_effect=tuple(sorted(idle)),
                         **common,
