@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from tunebench.data.audit_result import Audit
 from tunebench.errors import StoreError
 from tunebench.files import read_json, remove_abandoned, set_aside, stored_file
+from tunebench.store.audit_file import read_audit
 from tunebench.store.cell import Cell
 from tunebench.store.imported import AnyRun, ImportedStudy, is_imported, parse_spec
 from tunebench.store.locks import RunLocks
@@ -32,12 +32,6 @@ from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-@cache
-def _audits() -> TypeAdapter[Audit]:
-    """Return what checks a stored audit; made once, and only if there is one: that takes longer than the check."""
-    return TypeAdapter(Audit)
 
 
 class StudyStore:
@@ -115,7 +109,7 @@ class StudyStore:
                 allowed=f"a folder that can be made; {existing} is no folder that is open to you",
                 fix="choose another --out",
             )
-        others = [] if store._begun() or not folder.exists() else [p.name for p in folder.iterdir()]
+        others = [] if store._is_there() or not folder.exists() else [p.name for p in folder.iterdir()]
         refuse_others(folder, others, kind="study")
         if stored := store.begun():
             ours = [spec for spec in stored if not is_imported(spec)]
@@ -205,7 +199,7 @@ class StudyStore:
             record = record.model_copy(update={"files": {run.predictions.name: stored_file(run.predictions)}})
         run.commit(record)
 
-    def _begun(self) -> bool:
+    def _is_there(self) -> bool:
         """Tell whether this is a study's folder, if only one whose making was cut short."""
         return self.plan_file.exists() or self.study_file.exists() or self._locks.there
 
@@ -237,15 +231,19 @@ class StudyStore:
         try:
             return self.planned(), True
         except StoreError:
-            found = []
-            for path in sorted(self.runs.glob("*/spec.json")):
-                try:
-                    spec = parse_spec(read_json(path))
-                except (StoreError, ValidationError):
-                    continue
-                if spec.run_id == path.parent.name:
-                    found.append(StoredRun(spec))
-            return found, False
+            return [StoredRun(spec) for spec in self._begun_runs()], False
+
+    def _begun_runs(self) -> list[AnyRun]:
+        """Return the runs whose folder holds their spec, sound and under its own id."""
+        found = []
+        for path in sorted(self.runs.glob("*/spec.json")):
+            try:
+                spec = parse_spec(read_json(path))
+            except (StoreError, ValidationError):
+                continue
+            if spec.run_id == path.parent.name:
+                found.append(spec)
+        return found
 
     def study(self) -> StudyConfig | ImportedStudy:
         """Return the stored study, or what stands in its place where the runs were imported.
@@ -269,19 +267,7 @@ class StudyStore:
         Raises:
             StoreError: It is damaged.
         """
-        if not self.audit_file.exists():
-            return None
-        raw = read_json(self.audit_file)
-        try:
-            _audits().validate_python(raw)
-        except ValidationError:
-            raise StoreError(
-                "The stored audit of the data is damaged.",
-                value=str(self.audit_file),
-                fix="tunebench run STUDY --out FOLDER sets it aside and makes it anew",
-            ) from None
-        assert isinstance(raw, dict)
-        return raw
+        return read_audit(self.audit_file)
 
     def run_folder(self, run_id: str) -> RunFolder:
         """Return a run's folder, whether it exists or not.
