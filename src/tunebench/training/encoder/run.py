@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,12 +14,9 @@ import torch
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine import process_group
 from tunebench.engine.batching import Batches, Collator, TokenDataset
-from tunebench.engine.fast.attach import FastEncoder, kernels_for
 from tunebench.engine.losses import WeightedLoss
 from tunebench.machine import devices
 from tunebench.models.heads import restore_unit
-from tunebench.models.loading import inspect_base
-from tunebench.models.sources import model_folder
 from tunebench.store.record import RunRecord, Selected
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
@@ -38,6 +35,7 @@ from tunebench.training.encoder.prepare import (
     trainer_folder,
     training_arguments,
 )
+from tunebench.training.encoder.recorded import recorded_settings
 from tunebench.training.encoder.setup import EngineSetup
 from tunebench.training.encoder.stored import load, predict_test
 from tunebench.training.encoder.trainer import StudyTrainer
@@ -53,9 +51,7 @@ from tunebench.training.measurements import (
 from tunebench.training.parts import run_parts, trained_count, validation_count
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from tunebench.engine.trained_rows import TrainedRows
+    pass
 
 __all__ = ["estimate", "load", "predict_test", "train"]
 
@@ -105,11 +101,7 @@ def train(attempt: Attempt) -> RunRecord:
         test: Predicted | None = None
         validated = temperature = None
         if not pruned:
-            restore_unit(prepared.model, prepared.architecture, trainer.context.scale)
-            if prepared.fast is not None:
-                prepared.fast.refresh(everything=True)
-            if process_group.is_first() and not spec.fold:
-                checkpoints.save_weights(folder.weights, prepared.model)
+            _keep_model(attempt, prepared, trainer)
             if asks_validation(spec) and selection_set is not None:
                 validated = selection_set.labels, trainer.logits(selection_set)
                 temperature = temperature_of(spec, validated)
@@ -137,7 +129,7 @@ def train(attempt: Attempt) -> RunRecord:
         earlier_cpu=meters.cpu_seconds,
         resumed=meters.resumed,
         prefix_seconds=meters.prefix_seconds if prefix and prefix["kept"] else None,
-        settings=_settings(spec, prepared, prefix, trainer.engine.rows, kept_memory=measured.kept_memory)
+        settings=recorded_settings(spec, prepared, prefix, trainer.engine.rows, kept_memory=measured.kept_memory)
         | said_weights(weights, dataset.label_names),
         world_size=process_group.size(),
         validated=validated,
@@ -235,50 +227,19 @@ def _learn(trainer: StudyTrainer, folder: RunFolder) -> bool:
     return False
 
 
+def _keep_model(attempt: Attempt, prepared: Prepared, trainer: StudyTrainer) -> None:
+    """Let the selected model answer in the unit of the data, and write its weights unless the run is a fold."""
+    restore_unit(prepared.model, prepared.architecture, trainer.context.scale)
+    if prepared.fast is not None:
+        prepared.fast.refresh(everything=True)
+    if process_group.is_first() and not attempt.spec.fold:
+        checkpoints.save_weights(attempt.folder.weights, prepared.model)
+
+
 def _score(trainer: StudyTrainer, test_set: TokenDataset, temperature: float | None) -> Predicted:
     start = time.monotonic()
     logits = tempered(trainer.logits(test_set, phase="test"), temperature)
     return logits, test_set.labels, time.monotonic() - start
-
-
-def _settings(
-    spec: RunSpec,
-    prepared: Prepared,
-    prefix: dict[str, Any] | None,
-    rows: TrainedRows | None,
-    *,
-    kept_memory: bool,
-) -> dict[str, Any]:
-    """Return what the record says of engine and base model, beside the machine."""
-    settings: dict[str, Any] = {
-        "kept_memory": kept_memory,
-        "fast_layers": prepared.fast is not None,
-        "autocast": prepared.autocast is not None,
-    }
-    if prepared.fast is not None:
-        settings["kernels"] = _kernels(spec, prepared.model, prepared.fast)
-    if prepared.attention is not None:
-        settings["attention"] = prepared.attention
-    if spec.gradient_checkpointing:
-        settings["gradient_checkpointing"] = "Transformers' layers" if prepared.fast is None else "fast layers"
-    if prefix is not None:
-        settings["frozen_prefix"] = prefix
-    if rows is not None:
-        settings["trained_embedding_rows"], settings["embedding_rows"] = rows.counts
-    base = inspect_base(model_folder(spec.model.source, spec.model.revision))
-    if base.stored.prefix:
-        settings["prefix_taken_off_weights"] = base.stored.prefix
-    if base.lacking:
-        settings["drawn_with_the_head"] = list(base.lacking)
-    return settings
-
-
-def _kernels(spec: RunSpec, model: nn.Module, fast: FastEncoder) -> str:
-    """Return what the record says of the native kernels: their instructions, or why there are none."""
-    if fast.kernels is not None:
-        return f"native, {fast.kernels.body}"
-    found = kernels_for(model, devices.compute_type(spec.precision, "cpu"))
-    return f"PyTorch's operators: {found.reason or 'the run was planned without native kernels'}"
 
 
 def _sound_checkpoint(folder: RunFolder) -> Path | None:
