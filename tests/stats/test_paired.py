@@ -31,6 +31,7 @@ from tunebench.stats import (
 )
 from tunebench.stats.methods import LEAST
 from tunebench.stats.tails import two_sided
+from tunebench.tasks.metrics import METRICS
 
 
 def known(result: Difference | Refusal) -> Difference:
@@ -42,6 +43,30 @@ def predictions_of(counts: tuple[int, int, int, int]) -> tuple[np.ndarray, np.nd
     """Labels and two predictions with these many both right, first only, second only, both wrong."""
     labels = np.zeros(sum(counts), dtype=int)
     return labels, np.repeat([0, 0, 1, 1], counts), np.repeat([0, 1, 0, 1], counts)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("runs", [(1, 1), (3, 3), (2, 3)])
+def test_a_difference_has_the_same_test_in_both_directions(name: str, runs: tuple[int, int]) -> None:
+    rng, labels, metric = np.random.default_rng(3), np.arange(120) % 2, METRICS[name]
+    values = []
+    for count, noise in zip(runs, (1.0, 1.6), strict=True):
+        logits = 2.0 * np.eye(2)[labels] + rng.normal(0, noise, (count, 120, 2))
+        values.append(logits.argmax(2) if metric.needs == "labels" else np.stack(list(map(metric.decode, logits))))
+    for both in (values, [values[0], values[0]]):
+
+        def compared(first: np.ndarray, second: np.ndarray) -> Difference:
+            if runs == (1, 1):
+                return delta_difference(labels, first, second, classes=2, metric=metric)
+            pairing = "same seeds" if len(first) == len(second) else "different seeds"
+            return known(
+                crossed_difference(labels, first, second, classes=2, metric=metric, pairing=pairing)  # type: ignore[arg-type]
+            )
+
+        there, back = compared(both[0], both[1]), compared(both[1], both[0])
+        assert back.estimate == pytest.approx(-there.estimate, abs=1e-12)
+        assert back.p_value == pytest.approx(there.p_value, rel=1e-9)
+        assert (back.interval.low, back.interval.high) == pytest.approx((-there.interval.high, -there.interval.low))
 
 
 @given(st.tuples(st.integers(1, 20), st.integers(0, 15), st.integers(0, 15), st.integers(0, 5)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from tunebench.stats.joint_counts import (
-    JointCounts,
     joint_counts,
     observed_scores,
     score_covariance,
@@ -60,10 +59,10 @@ def delta_difference(
         ValueError: The two are not predictions of the same test examples, or values do not fit.
     """
     check_level(level)
-    cells, contrast, runs = _both(labels, first, second, classes=classes)
-    covariance = score_covariance(cells, metric, contrast=contrast)
-    scores = observed_scores(cells, metric)
-    return delta_of_scores(scores, covariance, contrast, cells.n, min(runs), level, metric.bounds)
+    first, second = _same_examples(first, second)
+    scores, covariance, n = _scored(labels, first, second, classes=classes, metric=metric)
+    runs = len(first), len(second)
+    return delta_of_scores(scores, covariance, _contrast(*runs), n, min(runs), level, metric.bounds)
 
 
 def delta_of_scores(
@@ -173,15 +172,13 @@ def crossed_difference(
             they are said to be the same, or values do not fit.
     """
     check_level(level)
-    cells, contrast, runs = _both(labels, first, second, classes=classes)
+    first, second = _same_examples(first, second)
+    runs = len(first), len(second)
     _check_pairing(*runs, pairing)
     if min(runs) < 2:
         return _ONE_SEED
-    covariance = score_covariance(cells, metric, contrast=contrast)
-    scores = observed_scores(cells, metric)
-    return crossed_of_scores(
-        scores, covariance, runs, cells.n, pairing, level, between, moderated, bounds=metric.bounds
-    )
+    scores, covariance, n = _scored(labels, first, second, classes=classes, metric=metric)
+    return crossed_of_scores(scores, covariance, runs, n, pairing, level, between, moderated, bounds=metric.bounds)
 
 
 def crossed_of_scores(
@@ -233,20 +230,41 @@ def crossed_of_scores(
     )
 
 
-def _both(
-    labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, classes: int
-) -> tuple[JointCounts, np.ndarray, tuple[int, int]]:
-    """Return the joint cells, the contrast ``mean of the first runs - mean of the second``, and their numbers."""
+def _same_examples(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predictions of both with a row a run, checked to be of the same examples."""
     first, second = np.atleast_2d(np.asarray(first)), np.atleast_2d(np.asarray(second))
     if first.ndim not in (2, 3) or first.shape[1:] != second.shape[1:]:
         raise ValueError(
             "both strategies must be scored on the same test examples, (runs, n) or (runs, n, classes) each, "
             f"got {first.shape} and {second.shape}"
         )
+    return first, second
+
+
+def _scored(
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, classes: int, metric: Measure
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the scores of the first runs, then of the second, their covariance, and the number of examples.
+
+    A covariance that is resampled varies with the order of the runs. It is drawn in an order that the predictions
+    alone decide, so that a difference has the same test in both directions.
+    """
+    swapped = metric.influence is None and _order(second) < _order(first)
+    if swapped:
+        first, second = second, first
     cells = joint_counts(labels, np.concatenate([first, second]), classes=classes)
-    runs = (len(first), len(second))
-    contrast = np.repeat([1 / runs[0], -1 / runs[1]], runs)
-    return cells, contrast, runs
+    covariance = score_covariance(cells, metric, contrast=_contrast(len(first), len(second)))
+    back = len(second) if swapped else 0
+    return np.roll(observed_scores(cells, metric), back), np.roll(covariance, back, axis=(0, 1)), cells.n
+
+
+def _order(runs: np.ndarray) -> tuple[int, bytes]:
+    return len(runs), runs.tobytes()
+
+
+def _contrast(first: int, second: int) -> np.ndarray:
+    """Return the weights of ``mean of the first runs - mean of the second``."""
+    return np.repeat([1 / first, -1 / second], (first, second))
 
 
 def _check_pairing(first: int, second: int, pairing: Pairing) -> None:
