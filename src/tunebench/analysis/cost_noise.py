@@ -96,8 +96,9 @@ class Noise:
         return min(self.df, own) if measured.choice_error else self.df
 
     def draw(self, measured: Measured, resamples: int, rng: np.random.Generator) -> np.ndarray:
-        """Return so many means that further runs might have had."""
-        return measured.mean * np.exp(self.error(measured) * rng.standard_t(self.df_of(measured), resamples))
+        """Return so many means that further runs might have had, of the distribution of :meth:`interval`."""
+        moves = self.error(measured) * rng.standard_t(self.df_of(measured), resamples)
+        return measured.mean * (np.maximum(1 + moves, 0.0) if measured.choice_error else np.exp(moves))
 
     def distance(self, one: Measured, other: Measured) -> tuple[float, float]:
         """Return the logarithm of how many times as much one takes as the other, and its standard error."""
