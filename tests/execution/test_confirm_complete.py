@@ -19,6 +19,7 @@ from tunebench.data.splits import Parts
 from tunebench.errors import StoreError
 from tunebench.execution import confirm
 from tunebench.execution.confirm import _confirm
+from tunebench.files import write_json
 from tunebench.machine.settings import Execution
 from tunebench.store.confirmation import Confirmation, ConfirmationFile
 from tunebench.store.plan_file import PlannedRun
@@ -186,6 +187,25 @@ def test_a_study_that_goes_on_stays_sealed(
     with pytest.raises(StoreError, match="still to come"):
         confirmed(store, study)
     assert ConfirmationFile(tmp_path).read() is None
+
+
+def test_a_seed_that_has_not_chosen_its_setting_is_waited_for(
+    confirmed: Callable[..., Confirmation], tmp_path: Path
+) -> None:
+    store, study = made(
+        tmp_path,
+        left_out=lambda spec: spec.seed == 3 and spec.learning_rate == 1e-4,
+        search={"seeds": "each"},
+        strategies={"full": {"learning_rate": [1e-5, 1e-4]}, "lora": None},
+    )
+    (waiting,) = [
+        cell for cell in store.cells() if (cell.spec.label, cell.spec.seed, cell.trained) == ("full", 3, True)
+    ]
+    assert waiting.record is not None
+    locked = waiting.record.model_copy(update={"scores": None, "files": {}})
+    write_json(store.run_folder(waiting.spec.run_id).record, locked.model_dump(mode="json"))
+    with pytest.raises(StoreError, match="still to come"):
+        confirmed(store, study)
 
 
 @pytest.mark.parametrize("case", FINISHED)

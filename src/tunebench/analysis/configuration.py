@@ -115,7 +115,7 @@ class Configuration:
     @property
     def tried(self) -> bool:
         """Whether a run at this learning rate has come to an end, good or bad."""
-        return any(cell.status not in ("pending", "running", "left_out") for cell in self.cells)
+        return any(cell.ended for cell in self.cells)
 
     @property
     def draws(self) -> set[Draw]:

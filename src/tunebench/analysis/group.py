@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tunebench.analysis.configuration import Configuration
-from tunebench.analysis.selecting import select_by_seed, select_configuration
+from tunebench.analysis.selecting import cells_by_draw, select_by_seed, select_configuration
 from tunebench.store.cell import Cell
 
 
@@ -82,13 +82,17 @@ class Group:
 
     @cached_property
     def lacking(self) -> tuple[Cell, ...]:
-        """One cell for each score that the strategy should have, and has not; none where nothing is selected."""
+        """One cell for each score that the strategy should have, and has not; none where nothing is selected.
+
+        Of a seed that has not chosen its setting it is a run that it waits for, as far as there is one.
+        """
         if self.selected is None:
             return ()
         lost = [cell for cell in self.selected.runs if not cell.scored]
         if self.by_seed:
             draws = {cell.draw for cell in self.selected.cells}
-            lost += {cell.draw: cell for cell in reversed(self.cells) if cell.draw not in draws}.values()
+            without = [own for draw, own in cells_by_draw(self.configs).items() if draw not in draws]
+            lost += [next((cell for cell in own if not cell.ended), own[0]) for own in without]
         return tuple(lost)
 
     @cached_property

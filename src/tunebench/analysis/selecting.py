@@ -71,11 +71,7 @@ def select_by_seed(configs: Sequence[Configuration], *, anew: bool = False) -> C
     """
     if len(configs) == 1:
         return configs[0]
-    there = [config for config in configs if any(cell.status != "left_out" for cell in config.cells)]
-    draws: dict[Draw, list[Cell]] = {}
-    for cell in (cell for config in there for cell in config.cells):
-        draws.setdefault(cell.draw, []).append(cell)
-    metric = _metric(configs[0])
+    metric, draws = _metric(configs[0]), cells_by_draw(configs)
     cells = tuple(best for own in draws.values() if (best := _best_of(own, metric, anew=anew)) is not None)
     if not cells:
         return None
@@ -84,12 +80,21 @@ def select_by_seed(configs: Sequence[Configuration], *, anew: bool = False) -> C
     return Configuration(configs[0].label, configs[0].train_size, rate, cells, configs[0].tuned)
 
 
+def cells_by_draw(configs: Sequence[Configuration]) -> dict[Draw, list[Cell]]:
+    """Return what each draw chooses among: its runs of the settings that were not left out of all draws."""
+    draws: dict[Draw, list[Cell]] = {}
+    for config in configs:
+        for cell in config.cells if any(one.status != "left_out" for one in config.cells) else ():
+            draws.setdefault(cell.draw, []).append(cell)
+    return draws
+
+
 def _best_of(own: Sequence[Cell], metric: Metric, *, anew: bool) -> Cell | None:
     """Return the run of a draw with the best score on the selection split; None while it lacks a run."""
     opened = [cell for cell in own if _opened_for_choice(cell)]
     if opened and not anew:
         own = opened
-    if any(cell.status in ("pending", "running", "left_out") for cell in own):
+    if not all(cell.ended for cell in own):
         return None
     known = [cell for cell in own if cell.trained and cell.row["selection_score"] is not None]
 

@@ -163,10 +163,7 @@ def _notes(studies: Mapping[str, Comparison]) -> list[str]:
     }
     if len({frozenset(found) for found in machines.values() if found}) > 1:
         notes.append("They ran on different machines: times are no comparison of strategies between studies.")
-    open_ = {
-        name: sum(cell.status in ("pending", "running", "left_out") for cell in study.cells)
-        for name, study in studies.items()
-    }
+    open_ = {name: sum(not cell.ended for cell in study.cells) for name, study in studies.items()}
     notes += [
         f"{name} is not finished: {count} of its runs have no record." for name, count in open_.items() if count
     ]

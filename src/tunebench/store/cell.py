@@ -75,6 +75,11 @@ class Cell:
         return bool(self.spec.fold)
 
     @property
+    def ended(self) -> bool:
+        """Whether the run has come to an end, good or bad."""
+        return self.status not in ("pending", "running", "left_out")
+
+    @property
     def damaged(self) -> bool:
         """Whether what is stored of the run cannot be used; :attr:`note` says why."""
         return self.status == "failed" and self.record is None
