@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from tunebench.analysis.comparison import Comparison
 from tunebench.analysis.looks import added_seeds, between_looks, look_notes, next_look, read_early, seeds_compared
 from tunebench.analysis.pairs import difference_of
 from tunebench.analysis.recommend import recommend
+from tunebench.execution.looks import note_reading
 from tunebench.stats import Looks
 from tunebench.store.cell import Cell
-from tunebench.store.looks import LookEntry
+from tunebench.store.looks import LookEntry, LookLog
 from tunebench.store.record import now
 from tunebench.tasks.classification import CLASSIFICATION
 
@@ -73,10 +75,31 @@ def test_answers_and_failed_runs_take_no_doubt_away(kind: Any) -> None:
 
 def test_a_test_rests_on_the_seeds_that_two_strategies_of_a_size_have() -> None:
     cells = [*cells_of({"full": 6, "lora": 4, "lora-r2": 5}), *cells_of({"full": 3, "lora": 2}, size=400)]
-    assert seeds_compared(compare(cells)) == [5, 2]
-    assert seeds_compared(compare([*cells, *cells_of({"full": 7}, size=800)])) == [5, 2]
-    assert seeds_compared(compare(cells_of({"full": 7}, size=800))) == [7]
-    assert seeds_compared(compare([make_answers("gpt", np.zeros(N, dtype=bool), size=200)])) == []
+    assert seeds_compared(compare(cells)) == {200: 5, 400: 2}
+    assert seeds_compared(compare([*cells, *cells_of({"full": 7}, size=800)])) == {200: 5, 400: 2}
+    assert seeds_compared(compare(cells_of({"full": 7}, size=800))) == {800: 7}
+    assert seeds_compared(compare([make_answers("gpt", np.zeros(N, dtype=bool), size=200)])) == {}
+
+
+def test_a_reading_is_early_only_where_a_size_has_more_seeds_since(tmp_path: Path) -> None:
+    (tmp_path / "runs" / ".locks").mkdir(parents=True)
+
+    def read_at(small: int, large: int) -> Comparison:
+        cells = [*cells_of({"full": small, "lora": small}), *cells_of({"full": large, "lora": large}, size=400)]
+        to_come = [
+            make_cell("full", status="left_out", seed=9, size=size, test_size=N, **HONEST) for size in (200, 400)
+        ]
+        return compare([*cells, *to_come], looks=LookLog(tmp_path).read())
+
+    note_reading(read_at(3, 2), tmp_path)
+    # A budget left out more of the large size: nothing was added since.
+    assert read_early(read_at(3, 2)) == []
+    (said,) = read_early(read_at(3, 3))
+    assert "after 2 seeds; now 3" in said
+    (said,) = read_early(read_at(5, 2))
+    assert "after 3 seeds; now 5" in said
+    (said,) = read_early(read_at(5, 3))
+    assert "after 2 and 3 seeds; now 5" in said
 
 
 def mcc_cells(undefined: bool) -> list[Cell]:

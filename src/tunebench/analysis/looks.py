@@ -10,10 +10,11 @@ from tunebench.stats import Anytime, Looks
 from tunebench.store.imported import is_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tunebench.analysis.comparison import Comparison
     from tunebench.analysis.evidence import Entry
+    from tunebench.store.looks import LookEntry
 
 #: False differences, in percent, where seeds are added whenever a comparison is open, up to 10 of them: the least
 #: and the most of docs/results/coverage.json. A single test is meant to have 5.
@@ -31,29 +32,30 @@ def seeds_seen(comparison: Comparison) -> int:
 
     Answers of other models have no seeds, and do not count.
     """
-    counts = [count for found in _seeds(comparison) for count in found if count < math.inf]
+    counts = [count for found in _seeds(comparison).values() for count in found if count < math.inf]
     return int(min(counts, default=0))
 
 
-def seeds_compared(comparison: Comparison) -> list[int]:
+def seeds_compared(comparison: Comparison) -> dict[int, int]:
     """Return at each size how many seeds a test rests on: the largest number that two strategies both have.
 
     Against answers, which have no seeds, it is the number of the other strategy. Where no size has two
     strategies, these are the seeds of the one that is there: another study may be compared with it.
     """
-    sizes = [sorted(found) for found in _seeds(comparison)]
-    counts = [found[-2] for found in sizes if len(found) > 1] or [found[-1] for found in sizes]
-    return [int(count) for count in counts if count < math.inf]
+    sizes = {size: sorted(found) for size, found in _seeds(comparison).items()}
+    counts = {size: found[-2] for size, found in sizes.items() if len(found) > 1}
+    counts = counts or {size: found[-1] for size, found in sizes.items()}
+    return {size: int(count) for size, count in counts.items() if count < math.inf}
 
 
-def _seeds(comparison: Comparison) -> list[list[float]]:
+def _seeds(comparison: Comparison) -> dict[int, list[float]]:
     """Return at each size how many seeds of each strategy have scores; of answers, infinitely many."""
     found: dict[int, list[float]] = {}
     for group in comparison.groups():
         if group.selected is not None and group.selected.scored:
             answers = is_answers(group.cells[0].spec)
             found.setdefault(group.train_size, []).append(math.inf if answers else group.selected.seeds_scored)
-    return list(found.values())
+    return found
 
 
 def look_notes(comparison: Comparison) -> list[str]:
@@ -148,13 +150,21 @@ def _earlier(comparison: Comparison, kind: str) -> list[int]:
     """
     if comparison.design is not None:
         return []
-    seeds = _now(comparison)
-    return sorted({look.seeds for look in comparison.looks if look.kind == kind and 1 < look.seeds < seeds})
+    now = seeds_compared(comparison)
+    looks = [look for look in comparison.looks if look.kind == kind]
+    return sorted({seeds for look in looks for seeds in _outgrown(look, now) if seeds > 1})
+
+
+def _outgrown(look: LookEntry, now: Mapping[int, int]) -> list[int]:
+    """Return the seeds at a reading of the sizes that have more today; of old files, where one size has more."""
+    if look.sizes:
+        return [seeds for size, seeds in look.sizes.items() if seeds < now.get(size, 0)]
+    return [look.seeds] if look.seeds < max(now.values(), default=0) else []
 
 
 def _now(comparison: Comparison) -> int:
     """Return the most seeds that a test rests on today."""
-    return max(seeds_compared(comparison), default=0)
+    return max(seeds_compared(comparison).values(), default=0)
 
 
 def _after(seeds: Sequence[int]) -> str:

@@ -57,7 +57,7 @@ def note_added_seeds(study: StudyConfig, folder: Path) -> None:
     if stored is None or design_of(study) is not None or set(study.seeds) <= set(stored.seeds):
         return
     if _has_results(folder) and (seeds := seeds_compared(load_comparison(folder))):
-        LookLog(folder).add("added", seeds=min(seeds), planned=len(stored.seeds))
+        LookLog(folder).add("added", seeds=min(seeds.values()), planned=len(stored.seeds), sizes=seeds)
 
 
 def read_results(folder: Path, *, metric: str | None = None) -> Comparison:
@@ -77,9 +77,9 @@ def note_reading(comparison: Comparison, folder: Path) -> None:
     missing = {cell.spec.seed for cell in comparison.cells if cell.status in ("pending", "running", "left_out")}
     if comparison.design is not None or len(labels) < 2 or not missing - scored:
         return
-    planned = len({cell.spec.seed for cell in comparison.cells})
+    planned, seeds = len({cell.spec.seed for cell in comparison.cells}), seeds_compared(comparison)
     try:
-        LookLog(folder).add("read", seeds=min(seeds_compared(comparison), default=0), planned=planned)
+        LookLog(folder).add("read", seeds=min(seeds.values(), default=0), planned=planned, sizes=seeds)
     except (OSError, StoreError):
         pass  # A folder that cannot be written can still be read.
 

@@ -7,12 +7,13 @@ results, are written here, too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tunebench.errors import StoreError
 from tunebench.files import read_json, write_json
@@ -32,6 +33,8 @@ class LookEntry(Part):
         planned: Seeds that the study listed then.
         decided: Whether a declared look ended the study; None for other kinds.
         said: What a declared look found, a sentence each.
+        sizes: The most seeds that two strategies both had, by training size; empty of a declared look and in files
+            from before it was written.
     """
 
     time: datetime
@@ -40,6 +43,7 @@ class LookEntry(Part):
     planned: int
     decided: bool | None = None
     said: tuple[str, ...] = ()
+    sizes: dict[int, int] = Field(default_factory=dict)
 
 
 _ENTRIES = TypeAdapter(tuple[LookEntry, ...])
@@ -78,9 +82,18 @@ class LookLog:
         planned: int,
         decided: bool | None = None,
         said: tuple[str, ...] = (),
+        sizes: Mapping[int, int] | None = None,
     ) -> None:
         """Write an entry, unless the same look stands there already."""
-        entry = LookEntry(time=now(), kind=kind, seeds=seeds, planned=planned, decided=decided, said=said)
+        entry = LookEntry(
+            time=now(),
+            kind=kind,
+            seeds=seeds,
+            planned=planned,
+            decided=decided,
+            said=said,
+            sizes=dict(sizes or {}),
+        )
         with FileLock(self._lock):
             known = self.read()
             same = [one for one in known if (one.kind, one.seeds) == (kind, seeds)]
