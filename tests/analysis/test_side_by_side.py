@@ -17,7 +17,9 @@ from tunebench.analysis.side_by_side import load_side_by_side
 from tunebench.api import compare_studies
 from tunebench.errors import ConfigError, StoreError
 from tunebench.stats import Looks
+from tunebench.store.confirmation import Confirmation, ConfirmationFile
 from tunebench.store.looks import LookLog
+from tunebench.store.test_texts import LedgerNote, write_note
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,27 @@ def test_what_is_a_doubt_of_a_study_is_one_beside_another(studies: list[Path], t
     found = recommend(both)
     assert f"two: {own}" in found.doubts and f"two: {own}" in both.warnings
     assert any(line.startswith("The studies declare different looks (one)") for line in found.doubts)
+
+
+def test_what_became_of_the_test_texts_of_a_study_is_said_beside_another(
+    studies: list[Path], tmp_path: Path
+) -> None:
+    opened, sealed = (rewritten(folder, tmp_path / folder.name, sealed=True) for folder in studies)
+    assert "still sealed" in (recommend(analyse(load_comparison(opened))).confirmed or "")
+    found = {"score": 0.9, "low": 0.88, "high": 0.92, "level": 0.95, "over": "test examples", "on_test": 0.91}
+    confirmation = Confirmation(
+        time="2026-01-01", strategy="full", train_size=200, runs=("a",), metric="macro_f1", texts=60, **found
+    )
+    ConfirmationFile(opened).write(confirmation)
+    for folder, runs in ((opened, 12), (sealed, 44)):
+        write_note(folder, LedgerNote(time="2026-01-01", texts=60, runs=runs, studies=4, times=3.0))
+    both = analyse(load_side_by_side([opened, sealed]))
+    # There is no sealed part of several studies to open.
+    assert recommend(both).confirmed is None
+    (said,) = [line for line in both.warnings if "sealed texts" in line]
+    assert said.startswith("one: Confirmed on 60 sealed texts") and "recommended now" not in said
+    (counted,) = [line for line in both.warnings if "were scored by" in line]
+    assert "44 runs of 4 studies" in counted
 
 
 def test_other_data_test_parts_and_metrics_are_refused_with_the_reason(studies: list[Path], tmp_path: Path) -> None:

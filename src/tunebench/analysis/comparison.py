@@ -44,6 +44,7 @@ class Comparison:
         alpha: Level of the tests.
         design: When the study is read; None where that is once, after all of its seeds.
         looks: When it was read.
+        sealed: Whether a half of the test texts is kept for ``tunebench confirm``.
         confirmation: What the sealed part of the test texts gave; None where it was not opened.
         ledger: How often the test texts were scored by all studies; None where nobody counted.
         chosen_by_seed: Labels of the strategies of which each seed chose its own setting.
@@ -67,6 +68,7 @@ class Comparison:
     alpha: float = 0.05
     design: Looks | Anytime | None = None
     looks: Sequence[LookEntry] = ()
+    sealed: bool = False
     confirmation: Confirmation | None = None
     ledger: LedgerNote | None = None
     chosen_by_seed: Collection[str] = ()

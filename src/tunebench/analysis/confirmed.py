@@ -21,7 +21,7 @@ def confirmation_of(comparison: Comparison, strategy: str, train_size: int) -> s
     found = comparison.confirmation
     if found is None:
         still = "Half of the test texts are still sealed: tunebench confirm opens them, once."
-        return still if _sealed(comparison) else None
+        return still if comparison.sealed else None
     if not found.ended:
         return (
             f"The sealed texts were opened for {found.strategy}, and the scoring was cut short: tunebench confirm "
@@ -47,7 +47,3 @@ def confirmation_of(comparison: Comparison, strategy: str, train_size: int) -> s
     if (found.strategy, found.train_size) != (strategy, train_size):
         line += f" That says nothing of {strategy} at {train_size:,} labels, which is recommended now."
     return line
-
-
-def _sealed(comparison: Comparison) -> bool:
-    return any(getattr(cell.spec, "sealed", False) for cell in comparison.cells)

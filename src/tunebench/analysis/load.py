@@ -47,6 +47,7 @@ def load_comparison(folder: Path, *, metric: str | None = None) -> Comparison:
         alpha=study.alpha,
         design=None if isinstance(study, ImportedStudy) else design_of(study),
         looks=LookLog(folder).read(),
+        sealed=not isinstance(study, ImportedStudy) and study.sealed,
         confirmation=ConfirmationFile(folder).read(),
         ledger=read_note(folder),
         chosen_by_seed=_chosen_by_seed(study, cells),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.confirmed import confirmation_of
 from tunebench.analysis.load import load_comparison
 from tunebench.analysis.looks import added_seeds, read_early
 from tunebench.analysis.protocol import PROTOCOL
@@ -44,6 +45,7 @@ def load_side_by_side(folders: Sequence[Path]) -> Comparison:
     _check_protocol(studies)
     cells, notes, chosen_by_seed = _together(studies)
     first = next(iter(studies.values()))
+    ledgers = [study.ledger for study in studies.values() if study.ledger is not None]
     return Comparison(
         name=" and ".join(studies) if len(studies) < 3 else f"{len(studies)} studies",
         cells=cells,
@@ -54,6 +56,8 @@ def load_side_by_side(folders: Sequence[Path]) -> Comparison:
         margin=min(study.margin for study in studies.values()),
         alpha=min(study.alpha for study in studies.values()),
         design=first.design if len({study.design for study in studies.values()}) == 1 else None,
+        # They share their test texts, which the fullest ledger has counted best.
+        ledger=max(ledgers, key=lambda note: note.runs, default=None),
         chosen_by_seed=chosen_by_seed,
     )
 
@@ -153,6 +157,9 @@ def _notes(studies: Mapping[str, Comparison]) -> list[str]:
     notes = [f"{name} holds {listed(study.labels)}." for name, study in studies.items()]
     notes += _doubts(studies)
     notes += [f"{name}: {line}" for name, study in studies.items() for line in read_early(study)]
+    for name, study in studies.items():
+        if (opened := study.confirmation) is not None:
+            notes.append(f"{name}: {confirmation_of(study, opened.strategy, opened.train_size)}")
     notes.append(
         "These studies were not planned together. Who looked at one before planning another has chosen what is "
         "compared, and no p value here allows for that."
