@@ -221,3 +221,18 @@ def test_the_settings_that_seeds_chose_stand_apart_from_the_costs() -> None:
     for line in answer_of(analysis, found).lines[1:3]:
         assert f" with 64 labels {said}; " in line and line.count(";") == 2
     assert f"Use {found.strategy} {said}: macro F1 " in found.sentence
+
+
+def test_what_seeds_chose_is_named_as_what_was_searched() -> None:
+    cells = []
+    for seed, chosen in ((1, 1), (2, 3), (3, 3)):
+        for epochs in (1, 3):
+            cell = make_cell("full", size=64, seed=seed, epochs=epochs, tuned=("epochs",), test_size=400, **HONEST)
+            cell = with_predictions(cell, np.random.default_rng(seed).random(400) < 0.2)
+            assert cell.record is not None and cell.record.selected is not None
+            selected = cell.record.selected.model_copy(update={"score": 0.9 if epochs == chosen else 0.8})
+            cells.append(replace(cell, record=cell.record.model_copy(update={"selected": selected})))
+    analysis = analyse(compare(cells, chosen_by_seed=["full"]))
+    found = recommend(analysis)
+    said = "(settings: 5e-5 with 3 epochs in 2 runs, 5e-5 with 1 epoch in 1 run)"
+    assert said in answer_of(analysis, found).lines[1] and said in found.sentence

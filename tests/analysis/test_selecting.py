@@ -284,3 +284,11 @@ def test_a_strategy_that_was_taken_out_of_the_study_has_chosen_by_seed_still() -
     cells = [make_cell(label, learning_rate=1e-4, size=64, **HONEST) for label in ("full", "lora")]
     assert set(_chosen_by_seed(study, cells)) == {"full", "lora"}
     assert not _chosen_by_seed(study.model_copy(update={"search": Search()}), cells)
+
+
+def test_a_choice_that_validation_would_not_make_any_more_is_not_called_the_best_on_validation() -> None:
+    before, added = locked_arm(1e-4, [0.8, 0.8], opened=True), locked_arm(1e-5, [0.9, 0.9])
+    for cells, stands in ((before.cells, False), ((*before.cells, *added.cells), True)):
+        comparison = compare([*cells, *locked_arm(1e-3, [0.7, 0.7]).cells])
+        assert warned(comparison, "was chosen before other runs came") == stands
+        assert warned(comparison, "the one with the best mean macro F1 on validation is shown") != stands

@@ -16,6 +16,7 @@ from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from tunebench.analysis.analysis import Analysis
+    from tunebench.analysis.comparison import Comparison
     from tunebench.analysis.pairs import Pair
 
 #: Strategies that the verdict names of each kind; more are counted.
@@ -40,7 +41,7 @@ class Figures:
         bytes: Of the weights to keep; None likewise.
         trained: Whether it was trained; of other models only answers are known.
         answering: Time of answering the test part, and the price where one was stated; None where neither is known.
-        chosen_by_seed: The settings in words, where the seeds chose several.
+        chosen_by_seed: What it is, and the settings in words, where the seeds chose several.
         shared_machine: Whether other work shared the machine in all of its trainings.
     """
 
@@ -123,7 +124,7 @@ class Answer:
         known = None if one.learning_rate is None else learning_rate(one.learning_rate)
         rate = f" at learning rate {known}" if known else ""
         if one.chosen_by_seed:
-            rate = f" (learning rates: {one.chosen_by_seed})"
+            rate = f" ({one.chosen_by_seed})"
         labels = f"with {self.train_size:,} labels" if one.trained else "without training here"
         return f"  {one.label}: {self.metric} {one.score} {labels}{rate}{''.join(costs)}"
 
@@ -141,10 +142,7 @@ def answer_of(analysis: Analysis, found: Recommendation) -> Answer:
         verdict=verdict_of(found),
         metric=TASKS[found.task].metrics[found.metric].label,
         train_size=found.train_size,
-        figures=tuple(
-            _figures(one, len(found.alternatives), currency_of(analysis.comparison))
-            for one in [chosen, *others[:1]]
-        ),
+        figures=tuple(_figures(one, found, analysis.comparison) for one in [chosen, *others[:1]]),
         beside=found.beside,
         trust=trust_of(found),
         settling=None if found.conclusive else _settling(analysis, found),
@@ -206,8 +204,8 @@ def shortened(sentence: str, limit: int = _LONGEST) -> str:
     return f"{(before if bracket else before.rsplit(' ', 1)[0]).rstrip(',;:')} …"
 
 
-def _figures(one: Alternative, strategies: int, currency: str) -> Figures:
-    costs = one.costs
+def _figures(one: Alternative, found: Recommendation, comparison: Comparison) -> Figures:
+    costs, strategies, currency = one.costs, len(found.alternatives), currency_of(comparison)
     seconds, price = costs.get("test_seconds"), costs.get("price")
     answering = [
         None if seconds is None else quantity(seconds, TIMES),
@@ -222,9 +220,15 @@ def _figures(one: Alternative, strategies: int, currency: str) -> Figures:
         costs.get("artifact_bytes"),
         one.trained,
         ", ".join(filter(None, answering)) or None,
-        one.chosen_by_seed,
+        _chosen_by_seed(one, found, comparison),
         one.shared_machine,
     )
+
+
+def _chosen_by_seed(one: Alternative, found: Recommendation, comparison: Comparison) -> str | None:
+    """Return what the seeds chose, behind the word for what was searched; None where they chose nothing."""
+    group = comparison.group(one.label, found.train_size) if one.chosen_by_seed else None
+    return None if group is None else f"{group.searched}: {one.chosen_by_seed}"
 
 
 def _settling(analysis: Analysis, found: Recommendation) -> str | None:

@@ -188,8 +188,11 @@ def known_first(values: Iterable[Any]) -> list[Any]:
 
 
 def _others(spec: AnyRun, tuned: Sequence[str]) -> list[str]:
-    words = {"epochs": "{:g} epochs"}
-    return [words.get(name, f"{name.replace('_', ' ')} {{:g}}").format(getattr(spec, name)) for name in tuned]
+    values = {name: getattr(spec, name) for name in tuned}
+    return [
+        counted(value, "epoch") if name == "epochs" else f"{name.replace('_', ' ')} {value:g}"
+        for name, value in values.items()
+    ]
 
 
 def _setting(spec: AnyRun, tuned: Sequence[str]) -> str | None:

@@ -37,7 +37,8 @@ def rate_warnings(comparison: Comparison) -> list[str]:
         )
     several = [group for group in groups if len(group.configs) > 1]
     lines += _chosen_by_seed(comparison, [group for group in several if chose_each(group)], len(several))
-    if any(group.selected is not None and not chose_each(group) for group in several):
+    # Where a choice stands that validation would not make any more, another warning says so.
+    if any(group.selected is not None and not chose_each(group) and not group.overtaken for group in several):
         lines.append(
             f"Where several {comparison.searched} were run, the one with the best mean "
             f"{comparison.selecting.label} on {comparison.evaluated} is shown; the others are in the table of runs."

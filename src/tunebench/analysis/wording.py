@@ -93,8 +93,8 @@ def show_costs(entry: Entry) -> str:
 
 def _name(entry: Entry) -> str:
     config = entry.config
-    rate = "learning rate" if config.is_single else "learning rates:"
-    return f"{entry.label} ({rate} {config.setting})" if config.learning_rates else entry.label
+    what = "learning rate" if config.is_single else "settings:" if config.tuned else "learning rates:"
+    return f"{entry.label} ({what} {config.setting})" if config.learning_rates else entry.label
 
 
 def sentence_of(
