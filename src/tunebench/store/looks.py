@@ -97,7 +97,7 @@ class LookLog:
         with FileLock(self._lock):
             known = self.read()
             same = [one for one in known if (one.kind, one.seeds) == (kind, seeds)]
-            if any(kind == "declared" or one.planned == planned for one in same):
+            if any(kind == "declared" or (one.planned, one.sizes) == (planned, entry.sizes) for one in same):
                 return
             looks = [one.model_dump(mode="json") for one in (*known, entry)]
             write_json(self.path, seal({"looks": looks}))
