@@ -99,6 +99,15 @@ def test_byte_order_marks_and_comments_do_no_harm(tmp_path: Path) -> None:
     assert load_study(write(tmp_path, "\ufeff# mine\n" + GOOD)).train_sizes == (100, "all")
 
 
+@pytest.mark.parametrize("sign", [",", "|", ";", "#", "||", "*", "&", "%", ">", "-", ":", "/", ", "])
+def test_signs_alone_are_set_as_they_stand(tmp_path: Path, sign: str) -> None:
+    path = write(tmp_path, GOOD)
+    for text in (sign, repr(sign.strip())):
+        study = load_study(path, overrides=[f"data.label_delimiter={text}"])
+        assert study.data.label_delimiter == sign.strip()
+    assert load_study(path, overrides=["data.label_delimiter=~"]).data.label_delimiter is None
+
+
 def test_overrides(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD + "model_revision: v1\nseeds: [1]\n")
     study = load_study(

@@ -22,7 +22,7 @@ _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", 
 #: union reports both.
 _COMPLAINTS = {
     **dict.fromkeys(_RANGE, "is out of range"),
-    "too_short": "is empty",
+    **dict.fromkeys(("too_short", "string_too_short"), "is empty"),
     "literal_error": "is not one of the choices",
     "string_pattern_mismatch": "is not a valid name",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from tunebench.files import local_path
 from tunebench.study.config import StudyConfig
 from tunebench.study.messages import check_booleans, explain
 from tunebench.study.strict_yaml import parse_yaml
+
+#: Signs alone, such as a comma between labels, are meant as they stand: a shell has taken the quotes off that YAML
+#: needs around them. "~" is YAML's null, and the others left out here enclose a value.
+_SIGNS = re.compile(r"""\s*[^\w\s~'"\[\]{}][^\w'"\[\]{}]*""")
 
 
 def presets() -> dict[str, Path]:
@@ -179,6 +184,8 @@ def check_study(raw: dict[str, Any]) -> StudyConfig:
 def set_key(raw: dict[str, Any], override: str) -> None:
     """Set one key of a study given as plain values, from ``key=value`` as ``--set`` takes it.
 
+    The value is YAML; signs alone are themselves, so that ``data.label_delimiter=,`` is a comma.
+
     Raises:
         ConfigError: It is no such text, or its key leads nowhere.
     """
@@ -204,4 +211,4 @@ def set_key(raw: dict[str, Any], override: str) -> None:
         target = target[parent]
         if not isinstance(target, dict):
             raise ConfigError(f"--set {key}: {parent} holds no keys.", value=target, fix=f"--set {parent}=VALUE")
-    target[last] = parse_yaml(text, where=f"--set {override}")
+    target[last] = text.strip() if _SIGNS.fullmatch(text) else parse_yaml(text, where=f"--set {override}")
