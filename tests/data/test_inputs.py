@@ -206,3 +206,16 @@ def test_copies_are_copies_of_both_texts() -> None:
 
 def test_names_in_a_template_may_hold_what_formats_use() -> None:
     assert template_columns("{q:1} {a!r} {q:1}") == ("q:1", "a!r")
+
+
+@pytest.mark.parametrize(
+    ("begun", "now"), [("premise,hypothesis,label", "a,text,label"), ("a,text,label", "premise,hypothesis,label")]
+)
+def test_other_data_than_a_study_was_begun_with_is_read_as_new(tmp_path: Path, begun: str, now: str) -> None:
+    # The store then refuses it, as it is another study.
+    config = DataConfig(source=str(_csv(tmp_path, begun)))
+    recorded = DataRef(
+        source=config.source, fingerprint="", label_names=("x", "y"), inputs=load_dataset(config).inputs
+    )
+    _csv(tmp_path, now)
+    assert load_dataset(config, recorded=recorded).fingerprint == load_dataset(config).fingerprint

@@ -11,7 +11,7 @@ import numpy as np
 
 from tunebench.data.arrow_tables import give_back_tables
 from tunebench.data.classes import Classes, Label
-from tunebench.data.columns import Columns, find_columns, unused_columns
+from tunebench.data.columns import TEXT_NAMES, Columns, find_columns, unused_columns
 from tunebench.data.hub import read_hub
 from tunebench.data.inputs import Inputs
 from tunebench.data.labels import check_choices, is_missing
@@ -42,7 +42,7 @@ def load_dataset(config: DataConfig, *, recorded: DataRef | None = None) -> Text
     Args:
         config: Source, columns, and for the Hub revision and configuration.
         recorded: What the runs of a study say of its data. Where the config names no columns of texts, they are
-            found as then: before there were pairs, one column was read.
+            found as then: before there were pairs, one column was read. Data without these columns is read as new.
 
     Returns:
         The data set; its validation and test splits are ``None`` where the source has none.
@@ -245,7 +245,16 @@ def _refuse_unused(settings: Sequence[tuple[str, Any, str]]) -> None:
             raise DataError(f"data.{key} works only with {wanted}.", value=value, fix=f"drop data.{key}")
 
 
+def _has_recorded_inputs(raw: RawData, recorded: DataRef) -> bool:
+    """Tell whether the rows have the columns of texts that a study's runs read; a single one has a usual name."""
+    if recorded.inputs is None:
+        return any(name.lower() in TEXT_NAMES for name in raw.train.columns)
+    return set(recorded.inputs.columns) <= set(raw.train.columns)
+
+
 def _find_columns(raw: RawData, config: DataConfig, recorded: DataRef | None) -> Columns:
+    if recorded is not None and not _has_recorded_inputs(raw, recorded):
+        recorded = None  # other data: the study is refused for that, and not for its columns
     inputs = config.inputs or (recorded.inputs if recorded is not None else None)
     several = config.label_columns or ()
     unknown = [name for name in several if name not in raw.train.columns]
