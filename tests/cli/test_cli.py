@@ -96,6 +96,12 @@ def test_results_have_the_promised_columns(finished: tuple[Path, Path]) -> None:
     assert [row["run_id"] for row in table] == [row["run_id"] for row in rows]
 
 
+def test_two_formats_at_once_are_refused() -> None:
+    for command in (["results", ".", "--json", "--csv"], ["predict", ".", "a", "--json", "--format", "csv"]):
+        refused = tunebench(*command)
+        assert refused.code == 2 and "drop one" in refused.err and not refused.out
+
+
 def test_results_in_csv_hold_no_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"error": "=1+1", "difference": -0.5, "per_class": {"-": -1}, "label": "-0.3", "seed": None}
     comparison = type("It", (), {"rows": lambda self: [row]})()

@@ -125,10 +125,10 @@ def predict(
     The answers come in the order of the texts. A model of several labels a text prints all of them; a model of
     numbers prints the number.
     """
-    if json_:
-        format_ = "jsonl"
     if format_ not in ("jsonl", "csv"):
         raise typer.BadParameter(f"{format_!r}: allowed are jsonl, csv", param_hint="--format")
+    if json_ and format_ == "csv":
+        raise typer.BadParameter("it is --format jsonl, and --format csv is given: drop one", param_hint="--json")
     if sum([bool(texts), *(file is not None for file in (csv_file, jsonl_file, table_file))]) != 1:
         raise typer.BadParameter(
             "give one of these: texts, - for lines of standard input, --file FILE, --csv FILE, --jsonl FILE",

@@ -25,6 +25,8 @@ def results(
     from tunebench.execution.looks import read_results
     from tunebench.formatting import csv_text
 
+    if json_ and csv_:
+        raise typer.BadParameter("it prints another format than --json: drop one", param_hint="--csv")
     comparison = None if is_suite(folder) else read_results(folder)
     if comparison is None:
         from tunebench.analysis.load_suite import suite_rows
