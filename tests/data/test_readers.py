@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from tunebench.data.delimited import read_csv, read_tsv
 from tunebench.data.json_tables import read_json
 from tunebench.data.readers import READERS, read_table
+from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError
 
@@ -304,3 +305,17 @@ def test_a_packed_file_that_grows_without_end_is_refused(tmp_path: Path) -> None
     assert path.stat().st_size < 1000
     with pytest.raises(DataError, match="far more than a table of texts takes"):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"header": False}, {"separator": "tab"}, {"encoding": "cp1252"}, {"quotes": True}]
+)
+def test_settings_of_separated_values_are_named_where_they_have_no_effect(
+    setting: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "label": 0}\n')
+    (tmp_path / "x.csv").write_text("text\tlabel\na\tb\n")
+    options, (name,) = ReadOptions(**setting), setting
+    found = read_table(tmp_path / "x.jsonl", options).passed_over
+    assert [item.what for item in found] == [f"x.jsonl: setting data.{name}"]
+    assert not any("setting" in item.what for item in read_table(tmp_path / "x.csv", options).passed_over)

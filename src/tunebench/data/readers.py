@@ -22,6 +22,7 @@ from tunebench.data.arrow_tables import read_arrow, read_parquet
 from tunebench.data.delimited import read_csv, read_tsv
 from tunebench.data.excel import read_xlsx
 from tunebench.data.json_tables import read_json
+from tunebench.data.reading import PassedOver
 from tunebench.data.reference import ReadOptions
 from tunebench.data.table import Table
 from tunebench.errors import DataError, first_line
@@ -79,7 +80,10 @@ def read_table(path: Path, options: ReadOptions | None = None) -> Table:
             allowed=f"{', '.join(READERS)}; or one of these packed: {', '.join([*_UNPACKERS, _ZIP])}",
         )
     raw, name, how = _unpack(read_bytes(path), path)
-    table = READERS[PurePath(name).suffix.lower()](raw, str(path), options)
+    ending = PurePath(name).suffix.lower()
+    table = READERS[ending](raw, str(path), options)
+    if READERS[ending] not in (read_csv, read_tsv):
+        table = replace(table, passed_over=(*table.passed_over, *_without_effect(options)))
     if table.rows == 0:
         raise DataError("The file holds no rows.", value=str(path))
     repeated = [column for column, count in Counter(table.columns).items() if count > 1]
@@ -90,6 +94,12 @@ def read_table(path: Path, options: ReadOptions | None = None) -> Table:
             fix="give each column a name of its own",
         )
     return replace(table, how=(*how, *table.how)).named(path.name)
+
+
+def _without_effect(options: ReadOptions | None) -> list[PassedOver]:
+    """Name the settings of separated values, for a file that has none."""
+    given = [name for name in ReadOptions.model_fields if getattr(options, name, None) is not None]
+    return [PassedOver(f"setting data.{name}", "it has an effect on CSV and TSV alone") for name in given]
 
 
 def read_bytes(path: Path) -> bytes:
