@@ -158,3 +158,17 @@ def test_declared_names_keep_their_order() -> None:
     declared = ("world", "sports", "business")
     assert find_classes(["business", "world"], where="train", declared=declared).values == ("world", "business")
     assert find_classes(["z", "world"], where="train", declared=declared).values == ("world", "z")
+
+
+@pytest.mark.parametrize("distinct", [3, 40])
+def test_numbers_with_a_comma_are_told_how_to_be_numbers(distinct: int) -> None:
+    labels = [f"{i % distinct},5" for i in range(60)]
+    notes: list[str] = []
+    try:
+        notes += find_classes(labels, where="train").notes
+    except DataError as error:
+        notes.append(str(error))
+        assert error.value and error.value.endswith(f" and {distinct - 10} more")
+    assert any("write them with a decimal point" in note for note in notes)
+    names = find_classes(["a,5", "b,5"] * 9, where="train").notes
+    assert names and not any("decimal point" in note for note in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,11 @@ from tunebench.data.columns import (
     TEXT_NAMES,
     check_texts,
     find_column,
+    find_columns,
     is_empty,
 )
+from tunebench.data.reading import PassedOver
+from tunebench.data.table import Table
 from tunebench.errors import DataError, ErrorGroup
 
 
@@ -92,3 +96,29 @@ def test_only_the_wanted_rows_are_checked_and_keep_their_numbers() -> None:
     assert check_texts(["", "a", "b"], where="train", rows=[1, 2]) == ["a", "b"]
     with pytest.raises(DataError, match=r"1 of 4 texts are empty \(row 4\)"):
         check_texts(["", "a", "b", " "], where="train", rows=[1, 3])
+
+
+def _table(**columns: list[object]) -> Table:
+    return Table(tuple(columns), len(next(iter(columns.values()))), lambda name: list(columns[name]))
+
+
+TEXTS: list[object] = [f"a text, number {i}" for i in range(8)]
+
+
+def test_the_only_column_of_numbers_looks_likely() -> None:
+    numbers: list[object] = [f"{i / 3:.3f}" for i in range(8)]
+    with pytest.raises(DataError, match=r"--set data.label_column=mark \('mark' looks likely\)"):
+        find_columns(_table(text=TEXTS, mark=numbers), inputs=None, label=None)
+
+
+def test_a_column_of_objects_does_not_look_like_labels() -> None:
+    objects: list[object] = [{"label": i % 2} for i in range(8)]
+    with pytest.raises(DataError, match="label_column=NAME"):
+        find_columns(_table(text=TEXTS, meta=objects), inputs=None, label=None)
+
+
+def test_what_was_not_read_is_named_where_no_column_is_found() -> None:
+    table = replace(_table(title=TEXTS), passed_over=(PassedOver("column 2", "it has no name"),))
+    with pytest.raises(ErrorGroup) as refused:
+        find_columns(table, inputs=None, label=None)
+    assert all("column 2 (it has no name)" in str(error) for error in refused.value.errors)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tunebench.data import TextDataset, load_dataset
 from tunebench.data.audit import audit
 from tunebench.data.reference import DataConfig
 from tunebench.errors import DataError, TunebenchError
+from tunebench.study.yaml_file import load_data_config
 
 SETS = [["joy"], ["joy", "love"], ["anger"], ["love"], ["anger", "joy"], ["love"]]
 EXPECTED = [[0, 1, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1], [1, 1, 0], [0, 0, 1]]
@@ -153,6 +156,27 @@ def test_the_task_can_be_named_and_has_to_fit(tmp_path: Path) -> None:
     single = load(joined(tmp_path, SETS * 4))
     assert single.task.name == "single_label"
     assert any("set data.label_delimiter: '|'" in line for line in single.reading.lines())
+
+
+@pytest.mark.parametrize("sign", ["|", "; "])
+def test_a_sign_after_the_last_label_hides_no_combination(tmp_path: Path, sign: str) -> None:
+    ended = load(joined(tmp_path, [[*labels, ""] for labels in SETS * 4], sign))
+    name = sign.strip()
+    assert any(f"set data.label_delimiter: {name!r}" in line for line in ended.reading.lines())
+    single = load(joined(tmp_path, [["joy", ""], ["anger", ""]] * 6, sign))
+    assert not any("label_delimiter" in line for line in single.reading.lines())
+
+
+def test_columns_of_0_and_1_are_offered_as_labels(tmp_path: Path) -> None:
+    source = columns(tmp_path, SETS)
+    with pytest.raises(DataError) as refused:
+        load(source)
+    (offered,) = re.findall(r"--set (data\.label_columns=.*)", refused.value.fix or "")
+    config = load_data_config(str(source), overrides=shlex.split(offered))
+    assert load_dataset(config).label_names == ("anger", "joy", "love")
+    source.write_text("text,rank\na,1\nb,0\n")
+    with pytest.raises(DataError, match=r"label_column=NAME$"):
+        load(source)
 
 
 def test_declared_names_of_lists_are_read(tmp_path: Path) -> None:

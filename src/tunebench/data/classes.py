@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebench.data.label_notes import note_classes
+from tunebench.data.label_notes import any_decimal_comma, note_classes
 from tunebench.data.visible import alike, shown
 from tunebench.errors import DataError
 from tunebench.formatting import listed
@@ -195,16 +195,18 @@ def _check_number(groups: Mapping[Label, Any], labels: Sequence[Label], where: s
     if len(groups) > max(10, len(labels) // 2):
         raise DataError(
             f"{where}: {len(groups)} classes among {len(labels)} texts; this does not look like labels.",
-            value=listed(map(str, labels)),
+            value=listed(map(str, groups)),
             fix=_instead(groups),
         )
 
 
 def _instead(classes: Iterable[Label]) -> str:
-    """Say what to do about too many classes: whole numbers may be meant as numbers."""
+    """Say what to do about too many classes: they may be meant as numbers."""
     name = "name the label column: --set data.label_column=NAME"
     if all(isinstance(label, int) for label in classes):
         return f"if they are numbers to predict, --set data.task=regression; else {name}"
+    if any_decimal_comma(map(str, classes)):
+        return f"if they are numbers to predict, write them with a decimal point, as in 3.5; else {name}"
     return name
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 from tunebench.data.inputs import Inputs
+from tunebench.data.label_sets import says_yes_or_no
 from tunebench.data.labels import LONGEST_LABEL
 from tunebench.data.numbers import as_number
 from tunebench.data.part_names import part_named
@@ -34,6 +35,8 @@ LABEL_NAMES = ("label", "labels", "sentiment", "class", "target", "category", "y
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Rows whose content is looked at where names do not tell.
 _GUESSED_FROM = 1000
+#: Parts of a file that were not read, named in a message.
+_NAMED = 3
 _REPAIR = "repair or remove these rows"
 
 
@@ -76,7 +79,7 @@ def find_columns(table: Table, *, inputs: Inputs | None, label: str | None, toge
     # Of texts none of which is longer, the first is named as an example.
     another = next((name for name in table.columns if name.lower() in MORE_TEXT_NAMES), None)
     # Only messages need it, and it reads every column.
-    likely = cache(lambda: _guess(table) or (another, None))
+    likely = cache(lambda: _guess(table) or (another, _only_measured(table)))
     texts: Inputs | None = None
     usual, labels = None, None
     try:
@@ -86,7 +89,12 @@ def find_columns(table: Table, *, inputs: Inputs | None, label: str | None, toge
         errors.append(error)
     try:
         labels = find_column(
-            table.columns, wanted=label, names=LABEL_NAMES, role="label", guess=lambda: likely()[1]
+            table.columns,
+            wanted=label,
+            names=LABEL_NAMES,
+            role="label",
+            guess=lambda: likely()[1],
+            otherwise=lambda: _several_columns(table) + _not_read(table),
         )
     except DataError as error:
         errors.append(error)
@@ -109,6 +117,7 @@ def _find_inputs(table: Table, wanted: Inputs | None, guess: Callable[[], str | 
         names=TEXT_NAMES,
         role="text",
         guess=guess,
+        otherwise=lambda: _not_read(table),
     )
     return Inputs(columns=(name,), join=None if wanted is None else wanted.join)
 
@@ -131,6 +140,7 @@ def find_column(
     role: Literal["text", "label"],
     setting: str | None = None,
     guess: Callable[[], str | None] = lambda: None,
+    otherwise: Callable[[], str] = lambda: "",
 ) -> str:
     """Return the column that holds texts or labels.
 
@@ -141,6 +151,7 @@ def find_column(
         role: What the column holds, for messages.
         setting: How the user names it, for messages; by default the study's key.
         guess: Returns the column that looks likely by its content; called for messages only.
+        otherwise: Returns another fix where none was named and none fits; called for messages only.
 
     Raises:
         DataError: The named column is not there; or none was named, and none or several fit.
@@ -166,8 +177,29 @@ def find_column(
         f"{problem} like the {role} column.",
         value=listed(found or columns, 30),
         allowed=f"one column called {', '.join(names)}, or any that is named",
-        fix=f"name it: {setting}{shlex.quote(example or 'NAME')}{likely}",
+        fix=f"name it: {setting}{shlex.quote(example or 'NAME')}{likely}{otherwise()}",
     )
+
+
+def _only_measured(table: Table) -> str | None:
+    """Return the column of numbers with fractions; None where there is none, or several."""
+    found = [name for name in table.columns if _has_fractions(table.values(name))]
+    return found[0] if len(found) == 1 else None
+
+
+def _several_columns(table: Table) -> str:
+    """Say how to read columns of 0 and 1 as one label each; nothing where there are not several."""
+    found = [name for name in table.columns if says_yes_or_no(table.values(name)[:_GUESSED_FROM])]
+    if len(found) < 2:
+        return ""
+    names = shlex.quote(f"[{', '.join(found)}]")
+    return f"; or, where each column of 0 and 1 is a label: --set data.label_columns={names}"
+
+
+def _not_read(table: Table) -> str:
+    """Say what of the file was passed over, as the column may be there; nothing where it was read as a whole."""
+    first = ", ".join(map(str, table.passed_over[:_NAMED]))
+    return f"; or mend what was not read: {first}" if first else ""
 
 
 def unused_columns(
@@ -225,6 +257,9 @@ def _guess(table: Table) -> tuple[str, str] | None:
         values = table.values(name)[:_GUESSED_FROM]
         strings = [value for value in values if isinstance(value, str)]
         distinct = len({str(value) for value in values})
+        # What has fields of its own is no label.
+        if any(isinstance(value, dict) for value in values):
+            continue
         if 2 <= distinct <= len(values) // 2 and max(map(len, map(str, values))) <= LONGEST_LABEL:
             few.append(name)
         elif len(strings) == len(values):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import yaml
 
@@ -15,6 +15,8 @@ from tunebench.formatting import listed
 _PLACEHOLDERS = frozenset(("nan", "null", "none", "na", "n/a", "#n/a", "<na>", "nat", "nil"))
 _SEPARATORS = ("#", "|", ";", ",")
 _BRACKETED = re.compile(r"\[.*\]|\(.*\)|\{.*\}")
+#: A number, perhaps with a comma for the decimal point.
+_COMMA_NUMBER = re.compile(r"[+-]?\d+(?:,\d+)?", re.ASCII)
 
 
 def note_classes(counts: Mapping[str | int, int], where: str) -> list[str]:
@@ -41,9 +43,14 @@ def note_classes(counts: Mapping[str | int, int], where: str) -> list[str]:
             f"class. To leave these rows out, set data.labels.drop: {_yaml([name])}."
         )
     for found, how, sign in _combinations(names):
-        remedy = "Keep one label per text, or use data.labels.drop or data.labels.merge."
+        remedy = (
+            "To read several labels per text, write them with a sign between them and name it as "
+            "data.label_delimiter, or give lists in JSON Lines or Parquet."
+        )
         if sign is not None:
             remedy = f"To read several labels per text, set data.label_delimiter: {sign!r}."
+        if sign == "," and any_decimal_comma(names):
+            remedy += " If they are numbers to predict, write them with a decimal point, as in 3.5."
         notes.append(
             f"{where}: {len(found)} of {len(names)} classes ({share(found)}) look like several labels {how}: "
             f"{listed(map(shown, found), 4)}. Each combination is a class of its own. {remedy}"
@@ -64,6 +71,12 @@ def note_classes(counts: Mapping[str | int, int], where: str) -> list[str]:
     return notes
 
 
+def any_decimal_comma(names: Iterable[str]) -> bool:
+    """Tell whether all names spell numbers, at least one of them with a comma for the decimal point."""
+    written = list(names)
+    return any("," in name for name in written) and all(_COMMA_NUMBER.fullmatch(name) for name in written)
+
+
 def _placeholders(names: list[str]) -> Iterator[str]:
     yield from (name for name in names if name.casefold() in _PLACEHOLDERS)
     # -1 beside 1 alone is the other side; beside 0 it may be a side or no label.
@@ -78,13 +91,12 @@ def _combinations(names: list[str]) -> Iterator[tuple[list[str], str, str | None
         yield bracketed, "written as a list", None
     rest = [name for name in names if not _BRACKETED.fullmatch(name)]
     for sign in _SEPARATORS:
-        parts = {name: [part.strip() for part in name.split(sign)] for name in rest}
+        # Nothing before the first sign or after the last is no label: "joy; fear;" has two.
+        parts = {name: [part.strip() for part in name.split(sign) if part.strip()] for name in rest}
         often = Counter(part for found in parts.values() for part in set(found))
         # A single name may hold the sign ("Food, drinks"); parts that occur elsewhere too are labels themselves.
         joined = [
-            name
-            for name, found in parts.items()
-            if len(found) > 1 and all(found) and any(often[part] > 1 for part in found)
+            name for name, found in parts.items() if len(found) > 1 and any(often[part] > 1 for part in found)
         ]
         if joined:
             yield joined, f"joined by {sign!r}", sign

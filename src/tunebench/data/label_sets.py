@@ -80,6 +80,12 @@ def column_values(table: Table, config: DataConfig, part: str) -> list[Any]:
     return list(found)
 
 
+def says_yes_or_no(values: Sequence[Any]) -> bool:
+    """Tell whether each value says that a text has a label, or that it has not, and both occur."""
+    words = {_word(value) for value in values}
+    return words <= {*_YES, *_NO} and not words.isdisjoint(_YES) and not words.isdisjoint(_NO)
+
+
 def _word(value: Any) -> str:
     if isinstance(value, np.generic):
         value = value.item()

@@ -250,7 +250,8 @@ def _complaints(
                 f"({named_rows(odd, numbers)}).",
                 value=values[odd[0]],
                 allowed="strings or integers",
-                fix="name the label column: data.label_column",
+                fix="write the label in a column of its own, or name another label column: "
+                "--set data.label_column=NAME",
             )
         )
     texts = [label for label in found if isinstance(label, str)]
