@@ -241,25 +241,20 @@ def _largest(facts: Facts, cost: Cost, usable: float, candidates: Sequence[str])
 def _too_small(facts: Facts, cost: Cost, budget: float, spent: float, candidates: Sequence[str]) -> PlanError:
     cheapest = candidates[0]
     size = max(facts.least, facts.labels // _SHARES[-1])
-    needed = (
-        spent
-        + OVERHEAD
-        + MARGIN
-        * min(
-            total(shape, facts, cost)
-            for shape in (
-                Shape((cheapest,), size, EPOCHS[-1]),
-                Shape((cheapest,), facts.labels, EPOCHS[-1], refit=False),
-            )
-        )
-    )
+    smallest = Shape((cheapest,), size, EPOCHS[-1])
+    alone = Shape((cheapest,), facts.labels, EPOCHS[-1], refit=False)
+
+    def needed(asked: Facts) -> float:
+        return spent + OVERHEAD + MARGIN * min(total(shape, asked, cost) for shape in (smallest, alone))
+
+    enough = needed(facts)
+    without_last = facts.refit_labels is not None and needed(replace(facts, refit_labels=None)) <= budget
     return PlanError(
         "The budget is too small for anything.",
         value=f"--budget {duration(budget)}",
-        allowed=f"at least {duration(math.ceil(needed))}, for {cheapest} on {size:,} labels",
-        fix=f"--budget {math.ceil(needed / 60)}m, or leave the last training out (--no-refit)"
-        if facts.refit_labels is not None
-        else f"--budget {math.ceil(needed / 60)}m",
+        allowed=f"at least {duration(math.ceil(enough))}, for {cheapest} on {size:,} labels",
+        fix=f"--budget {math.ceil(enough / 60)}m"
+        + (", or leave the last training out (--no-refit)" if without_last else ""),
     )
 
 
