@@ -391,6 +391,11 @@ def test_a_deadline_stops_what_has_begun_and_leaves_something_to_compare(
         {c.spec.run_id: c.record.scores for c in one.comparison.cells if c.record} for one in (resumed, alone)
     ]
     assert scores[0] == scores[1] and len(scores[0]) == 5
+    # Of a complete study a deadline leaves nothing out, and so it is not mentioned.
+    said = io.StringIO()
+    here, display = Execution(device="cpu", threads=1), PlainDisplay(said, interval=0.0)
+    run_study(config, folder=tmp_path / "a", execution=here, display=display, measure=False, deadline=0.0)
+    assert "The budget is spent" not in said.getvalue()
 
 
 def test_what_the_search_took_is_gone_from_the_budget(

@@ -291,7 +291,8 @@ def _leave_out_open(plan: Plan, job: Job, display: JobDisplay) -> Job:
     runs, open_ = _planned(plan), [r.spec for r in plan.runs if r.left_out is None and not ended(r.spec)]
     left_out = {spec.run_id for spec in open_ if not chooses(spec)}
     runs = [replace(run, left_out=why) if run.spec.run_id in left_out else run for run in runs]
-    display.message(f"The budget is spent before {counted(len(open_), 'run')}; the same command resumes them.")
+    if open_:
+        display.message(f"The budget is spent before {counted(len(open_), 'run')}; the same command resumes them.")
     return replace(job, store=StudyStore.create(job.store.folder, study, runs))
 
 
