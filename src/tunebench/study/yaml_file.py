@@ -211,4 +211,5 @@ def set_key(raw: dict[str, Any], override: str) -> None:
         target = target[parent]
         if not isinstance(target, dict):
             raise ConfigError(f"--set {key}: {parent} holds no keys.", value=target, fix=f"--set {parent}=VALUE")
-    target[last] = text.strip() if _SIGNS.fullmatch(text) else parse_yaml(text, where=f"--set {override}")
+    signs = _SIGNS.fullmatch(text) and text.isprintable()
+    target[last] = text.strip() if signs else parse_yaml(text, where=f"--set {override}")
