@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -107,6 +109,22 @@ def test_classes_keep_their_type_and_order(make: Make, classes: tuple[Any, Any])
     assert np.array_equal(model.classes_, np.unique(y))
     assert model.classes_.dtype == model.predict(X).dtype == y.dtype
     assert model.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("strategy", ["full", "tfidf"])
+def test_fitting_leaves_the_callers_random_generators_alone(make: Make, strategy: str) -> None:
+    """Where fitting seeds them, a caller's bootstrap draws one resample over and over."""
+
+    def draw() -> list[float]:
+        return [random.random(), np.random.random(), torch.rand(1).item()]  # noqa: NPY002
+
+    model = make(strategy=strategy, learning_rate=3e-3 if strategy == "full" else None)
+    random.seed(7), np.random.seed(7), torch.manual_seed(7)  # noqa: NPY002
+    expected = draw(), draw()
+    random.seed(7), np.random.seed(7), torch.manual_seed(7)  # noqa: NPY002
+    before = draw()
+    model.fit(X, Y).predict(X)
+    assert (before, draw()) == expected
 
 
 def test_it_works_inside_a_pipeline_and_a_grid_search(make: Make) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tunebench.errors import ModelError, first_line
 from tunebench.inference.artifacts import Artifact
+from tunebench.machine.random_state import kept_random_state
 from tunebench.models.architectures import architecture_of
 from tunebench.models.checks import lacking_head
 from tunebench.models.loading import load_stored
@@ -35,7 +32,7 @@ def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
     Raises:
         ModelError: A part is missing, so that it would be random; or something does not fit.
     """
-    with _kept_random_state():
+    with kept_random_state():
         if artifact.run is not None:
             model = _of_run(artifact)
             tokens = model_folder(artifact.run.model.source, artifact.run.model.revision)
@@ -112,7 +109,7 @@ def restore_text_model(artifact: Artifact, *, device: str) -> TextModel:
         ModelError: A part is missing or damaged.
         StoreError: A run's weights are.
     """
-    with _kept_random_state():
+    with kept_random_state():
         if artifact.run is None:
             return read_linear(artifact.path, device=device)
         found: TextModel = _of_run(artifact, device=device)
@@ -170,17 +167,3 @@ def merge_adapter(model: nn.Module) -> nn.Module:
         # PEFT raises its own types, some without a common base, for weights and for settings that cannot be merged.
         raise ModelError(f"The adapter cannot be merged into its base: {first_line(error)}") from None
     return merged
-
-
-@contextmanager
-def _kept_random_state() -> Iterator[None]:
-    """Building a model draws from the global generators; loading one must not be noticed there."""
-    import torch
-
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002

@@ -11,6 +11,7 @@ import numpy as np
 
 from tunebench.engine.batching import Collator, longest_of_batches
 from tunebench.machine import memory
+from tunebench.machine.random_state import kept_random_state
 from tunebench.store.run_folder import kept_bytes
 from tunebench.store.timings import Numbers
 from tunebench.study.spec import RunSpec
@@ -69,6 +70,7 @@ class CostProfile:
     frozen: FrozenPart | None
 
 
+@kept_random_state()
 def _profiled(spec: RunSpec, context: EstimateContext, key: tuple[Any, ...]) -> CostProfile:
     """Measure, or derive, what one way of training takes."""
     device = context.device

@@ -13,6 +13,7 @@ from tunebench.data.splits import Parts
 from tunebench.engine import checkpoint as checkpoints
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.flash import leave_flash_attention
+from tunebench.machine.random_state import kept_random_state
 from tunebench.store.run_folder import RunFolder
 from tunebench.study.spec import RunSpec
 from tunebench.training.backend import Predicted
@@ -44,6 +45,7 @@ def _stored(spec: RunSpec, folder: RunFolder, *, device: str) -> Prepared:
     return prepared
 
 
+@kept_random_state()
 def predict_test(spec: RunSpec, dataset: TextDataset, parts: Parts, folder: RunFolder, device: str) -> Predicted:
     """Return the test part's logits and labels, and the seconds; with stored weights."""
     prepared = _stored(spec, folder, device=device)
