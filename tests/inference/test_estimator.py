@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import os
 import pickle
 import random
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -55,8 +58,15 @@ def make(lively_model: Callable[[str], Path]) -> Make:
     """Return a function that makes an unfitted classifier over a tiny model."""
 
     def build(**options: Any) -> TextClassifier:
-        settings = {"strategy": "full", "learning_rate": 3e-3, "epochs": 2, "batch_size": 8, "max_length": 16}
-        return TextClassifier(model=str(lively_model("bert")), device="cpu", threads=1, **settings | options)
+        settings: dict[str, Any] = {
+            "strategy": "full",
+            "learning_rate": 3e-3,
+            "epochs": 2,
+            "batch_size": 8,
+            "max_length": 16,
+        }
+        settings |= {"model": str(lively_model("bert")), "device": "cpu", "threads": 1}
+        return TextClassifier(**settings | options)
 
     return build
 
@@ -190,6 +200,35 @@ def test_the_folder_of_a_fitted_estimator_goes_with_it(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_the_folder_of_a_fitted_estimator_outlives_a_forked_process(make: Make, tmp_path: Path) -> None:
+    held = [make(strategy="tfidf", learning_rate=None).fit(X, Y)]
+
+    def forget() -> None:
+        held.clear()
+        gc.collect()
+
+    child = multiprocessing.get_context("fork").Process(target=forget)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert tunebench.load(held[0].save(tmp_path / "model")).predict(X).tolist() == held[0].predict(X).tolist()
+
+
+def test_an_estimator_whose_folder_was_removed_predicts_and_says_why_it_cannot_be_saved(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = make(strategy="tfidf", learning_rate=None).fit(X, Y)
+    before = model.predict(X)
+    for folder in tmp_path.iterdir():
+        shutil.rmtree(folder)
+    assert (model.predict(X) == before).all()
+    with pytest.raises(StoreError, match=r"temporary folder was removed(.|\n)*call fit again"):
+        model.save(tmp_path / "model")
+
+
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
@@ -213,6 +252,11 @@ def test_the_folder_of_a_fitted_estimator_goes_with_it(
         (X, [None] * 24, "24 of 24 labels are"),
         (X, [*map(str, Y[:-1]), float("nan")], r"y\[23\] is missing"),
         (X, np.array([0.0, np.nan] * 12), r"y\[1\] is missing .*12 of 24"),
+        (X, np.array([1, "1"] * 12, dtype=object), r"labels of several types \(int, str\)"),
+        (X, pd.Series(["no", True] * 12), r"labels of several types \(bool, str\)"),
+        (X, ["b\ud83c", "a"] * 12, "the label 'b.*', which is not valid Unicode"),
+        (X, pd.DataFrame(np.eye(24, 2, dtype=int), columns=["a", "a"]), "several columns called 'a'"),
+        (X, pd.DataFrame(np.eye(24, 2, dtype=int), columns=[1, "1"]), "several columns called '1'"),
     ],
 )
 def test_input_that_cannot_be_learned_from_is_a_value_error(make: Make, x: Any, y: Any, message: str) -> None:
@@ -248,6 +292,11 @@ def test_what_holds_no_texts_is_not_predicted(fitted: TextClassifier, x: Any) ->
         ({"epochs": 0}, "epochs"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"threads": 0}, "^threads: .*, not 0$"),
+        ({"strategy_params": [1]}, "strategy_params is of type list"),
+        ({"strategy_params": {"ranks": 1}}, r"^strategy_params\.ranks: unknown key(.|\n)*allowed: "),
+        # An estimator has no file to edit and no --set.
+        ({"epochs": 0}, r"^epochs: this is out of range.\n  value:   0\n  allowed: an integer at least 1[^\n]*$"),
     ],
 )
 def test_parameters_are_checked_when_fitting(make: Make, options: dict[str, Any], message: str) -> None:

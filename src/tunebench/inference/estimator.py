@@ -15,8 +15,10 @@ from tunebench.data.text import Pair, Text
 from tunebench.errors import TunebenchError
 from tunebench.inference.estimator_inputs import (
     check_missing,
+    check_types,
     checked_texts,
     class_labels,
+    class_names,
     label_matrix,
     refuse_unloadable,
     target_numbers,
@@ -175,6 +177,9 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
         """
         texts = checked_texts(X)
         check_missing(y)
+        check_types(y)
+        if hasattr(y, "columns"):
+            class_names(y.columns)
         if type_of_target(y) == "multilabel-indicator":
             task: Task = MULTI_LABEL
             labels, classes = label_matrix(y, len(texts))
@@ -184,7 +189,7 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
             labels, classes = class_labels(y, len(texts))
             # The first text of each class.
             tested = np.array([int(np.argmax(labels == i)) for i in range(len(classes))])
-        self._fit(_dataset(texts, labels, tuple(map(str, classes)), tested, task), task.default_metric)
+        self._fit(_dataset(texts, labels, class_names(classes), tested, task), task.default_metric)
         self.task_, self.classes_ = task, classes
         return self
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
+from tunebench.data.columns import is_encodable
 from tunebench.data.numbers import LARGEST, as_number
 from tunebench.data.text import Text, as_text, by_side, together
 from tunebench.errors import TunebenchError
@@ -106,6 +108,22 @@ def target_numbers(y: Any, count: int) -> np.ndarray:
     return numbers
 
 
+def class_names(classes: np.ndarray) -> tuple[str, ...]:
+    """Return the classes as the strings that a model stores.
+
+    Raises:
+        ValueError: Some cannot be stored, or cannot be told apart.
+    """
+    names = tuple(map(str, classes))
+    broken = [name for name in names if not is_encodable(name)]
+    if broken:
+        raise ValueError(f"y holds the label {broken[0]!r}, which is not valid Unicode (half of a surrogate pair)")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"y has several columns called {twice[0]!r}; give each label a name of its own")
+    return names
+
+
 def _of_length(y: Any, count: int) -> np.ndarray:
     """Return y as an array with one value a text."""
     values = np.asarray(y)
@@ -118,6 +136,18 @@ def _of_length(y: Any, count: int) -> np.ndarray:
 def _check_length(values: np.ndarray, count: int) -> None:
     if len(values) != count:
         raise ValueError(f"Found input variables with inconsistent numbers of samples: {count} and {len(values)}")
+
+
+def check_types(y: Any) -> None:
+    """Refuse labels of several types, which have no order: 1 beside "1" in an array of objects."""
+    values = np.asarray(y) if np.ndim(y) == 1 else np.empty(0)
+    if values.dtype != object:
+        return
+    types = sorted({"str" if isinstance(value, str) else type(value).__name__ for value in values})
+    if len(types) > 1:
+        raise ValueError(
+            f"y holds labels of several types ({', '.join(types)}); make them one, as with map(str, y)"
+        )
 
 
 def check_missing(y: Any) -> None:
