@@ -137,6 +137,23 @@ def test_who_gives_up_is_not_answered_and_harms_nobody() -> None:
     assert [4] not in group.batches and batcher.waiting == 0
 
 
+def test_closing_in_vain_gives_up_after_the_batch_that_is_computed() -> None:
+    """Else the worker computes on while the process ends, which aborts it: the exit code is not 0."""
+    group = Counting()
+    batcher = MicroBatcher(waiting=100, batch_tokens=20)
+    group.go_on.clear()
+    begun = batcher.submit(group.model(), ["x", "y" * 20])
+    assert group.begun.wait(30)
+    waiting, gone = batcher.submit(group.model(), ["z"]), batcher.submit(group.model(), ["w"])
+    assert gone.cancel()
+    batcher.close(timeout=0)
+    group.go_on.set()
+    for future in (begun, waiting):
+        with pytest.raises(ClosedError):
+            future.result(timeout=30)
+    assert group.batches == [[1]] and batcher.waiting == 0
+
+
 def test_closing_answers_what_was_taken_and_takes_nothing_more() -> None:
     group = Counting()
     batcher = MicroBatcher(waiting=100)
@@ -180,5 +197,6 @@ def test_closing_waits_no_longer_than_it_may() -> None:
     batcher.close(0.05)
     assert not late.done() and not batcher.alive
     group.go_on.set()
-    assert late.result(timeout=30).tolist() == expected(["a"], 0)
+    with pytest.raises(ClosedError):
+        late.result(timeout=30)
     batcher.close()

@@ -94,7 +94,7 @@ class MicroBatcher:
         self._limit, self._batch_tokens, self._observer = waiting, batch_tokens, observer
         self._queues: dict[ModelGroup, deque[_Job]] = {}
         self._changed = threading.Condition()
-        self._waiting, self._closed = 0, False
+        self._waiting, self._closed, self._given_up = 0, False, False
         #: Texts a second while busy; smoothed over batches.
         self._rate: float | None = None
         self._worker = threading.Thread(target=self._work, name="tunebench-batcher", daemon=True)
@@ -136,11 +136,14 @@ class MicroBatcher:
         """Answer what was taken, then end the worker; nothing more is taken. Blocks until then.
 
         Args:
-            timeout: Most seconds to wait. Then the worker is left to end with the process.
+            timeout: Most seconds to wait. Then what is left is given up with :class:`ClosedError`, and the batch
+                that is being computed has as long again: a thread that computes while the process ends aborts it.
         """
         with self._changed:
             self._closed = True
             self._changed.notify()
+        self._worker.join(timeout)
+        self._given_up = True
         self._worker.join(timeout)
 
     def _retry_after(self) -> int:
@@ -149,6 +152,9 @@ class MicroBatcher:
 
     def _work(self) -> None:
         while taken := self._next_round():
+            if self._given_up:
+                self._give_up(taken)
+                continue
             jobs = []
             for job in taken:
                 if job.future.set_running_or_notify_cancel():
@@ -161,6 +167,12 @@ class MicroBatcher:
                 # One of them may be to blame; the others shall not fail with it.
                 for job in jobs:
                     self._answer_alone(job)
+
+    def _give_up(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            self._release(job)
+            if not job.future.cancelled():
+                job.future.set_exception(ClosedError())
 
     def _release(self, job: _Job) -> None:
         """Make room for others; before the answer goes out, so that who has it may ask again at once."""
@@ -203,6 +215,9 @@ class MicroBatcher:
         lengths = np.array([len(job.rows[i]) for job, i in places], dtype=np.int64)
         # The shortest first: most requests are answered before the longest of the round are computed.
         for chosen in reversed(list(batches_by_length(lengths, batch_tokens=self._batch_tokens))):
+            if self._given_up:
+                self._give_up([job for job in jobs if job.missing])
+                return
             self._compute([places[i] for i in chosen])
 
     def _compute(self, places: Sequence[tuple[_Job, int]]) -> None:
