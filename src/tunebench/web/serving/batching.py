@@ -152,15 +152,15 @@ class MicroBatcher:
 
     def _work(self) -> None:
         while taken := self._next_round():
-            if self._given_up:
-                self._give_up(taken)
-                continue
             jobs = []
             for job in taken:
                 if job.future.set_running_or_notify_cancel():
                     jobs.append(job)
                 else:
                     self._release(job)
+            if self._given_up:
+                self._give_up(jobs)
+                continue
             try:
                 self._answer(jobs)
             except Exception:
@@ -171,8 +171,7 @@ class MicroBatcher:
     def _give_up(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
             self._release(job)
-            if not job.future.cancelled():
-                job.future.set_exception(ClosedError())
+            job.future.set_exception(ClosedError())
 
     def _release(self, job: _Job) -> None:
         """Make room for others; before the answer goes out, so that who has it may ask again at once."""
