@@ -37,6 +37,13 @@ STRATEGIES: dict[str, Any] = {
 }
 
 
+#: What the runs embedded in, where it is not what an export computes in on every machine.
+COMPUTED: dict[str, Any] = {"embeddings": "bf16", "first": "bf16"}
+#: How far the logits of a run and of its export may lie apart, where the run computed in bf16: it rounds
+#: differently in other batches. SetFit trained in it, too, and its export computes in what is fast here.
+CLOSE = {"setfit": 0.3, "embeddings": 0.01, "first": 0.01}
+
+
 @pytest.fixture(scope="module")
 def finished(lively_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("linear")
@@ -74,14 +81,13 @@ def test_an_export_and_the_runs_own_folder_answer_as_the_run_did(
     texts, logits = stored(finished, label)
     made = exported(label)
     assert made.facts["format"] == "linear" and made.facts["check"]["equal_predictions"] == 1
-    # SetFit trained and predicted in bf16.
-    close = 0.3 if label == "setfit" else 1e-3
+    precision = COMPUTED.get(label, "auto")
     for folder in (made.folder, finished / "runs" / run_of(finished, label)):
-        predictor = tunebench.load(folder)
+        predictor = tunebench.load(folder, precision=precision)
         assert predictor.format == "linear" and predictor.label_names == ("negative", "neutral", "positive")
         assert predictor.max_length == (24 if label == "setfit" else None)
         found = predictor.predict_logits(texts)
-        np.testing.assert_allclose(found, logits, atol=close)
+        np.testing.assert_allclose(found, logits, atol=CLOSE.get(label, 1e-3))
         assert predictor.predict_logits([]).shape == (0, 3)
         assert np.isfinite(predictor.predict_logits(["", "a"])).all()
     names = {path.name for path in made.folder.iterdir()}
@@ -123,13 +129,17 @@ def test_the_command_line_exports_the_only_format_there_is_and_answers(
 
 
 def test_it_is_served_beside_others(finished: Path, exported: Callable[[str], Exported]) -> None:
-    models = load_models([str(exported(label).folder) for label in ("tfidf", "embeddings")], threads=1)
+    models = [
+        model
+        for label in ("tfidf", "embeddings")
+        for model in load_models([str(exported(label).folder)], threads=1, precision=COMPUTED.get(label, "auto"))
+    ]
     batcher = MicroBatcher(waiting=100)
     try:
         for model in models:
             texts, logits = stored(finished, model.name)
             found = batcher.submit(model, texts[:40]).result(timeout=60)
-            np.testing.assert_allclose(found, logits[:40], atol=1e-3)
+            np.testing.assert_allclose(found, logits[:40], atol=CLOSE.get(model.name, 1e-3))
     finally:
         batcher.close()
 
