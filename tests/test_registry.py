@@ -160,7 +160,7 @@ def test_a_package_that_registers_and_then_fails_adds_nothing(
             " default_learning_rate = 1.0\nMEMBER = Half",
             "TypeError: Can't instantiate abstract class Half",
         ),
-        ("metrics", "MEMBER = max", "a tunebench.tasks.metrics.Metric is needed, got builtin_function_or_method"),
+        ("metrics", "MEMBER = max", "a tunebench.tasks.metric.Metric is needed, got builtin_function_or_method"),
     ],
 )
 def test_strategies_and_metrics_refuse_what_is_none(

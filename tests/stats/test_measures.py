@@ -9,7 +9,8 @@ from stats.populations import share
 from tunebench.stats import Difference, Interval, crossed_difference, crossed_interval, example_interval
 from tunebench.stats import joint_counts as module
 from tunebench.stats.joint_counts import joint_counts, resampled_scores, score_covariance
-from tunebench.tasks.metrics import METRICS, Metric
+from tunebench.tasks.metric import Metric
+from tunebench.tasks.metrics import METRICS
 
 #: One of each way to a variance: influence function, confusion matrix, ranking, bins.
 KINDS = ["log_loss", "mcc", "auroc", "ece"]

@@ -32,7 +32,7 @@ from tunebench.store.run_folder import RunFolder
 from tunebench.study.config import StudyConfig
 from tunebench.study.expand import expand
 from tunebench.study.spec import RunSpec
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 from tunebench.training.attempt import Attempt, Interrupted
 from tunebench.training.encoder.callbacks import Loop, Meters, NonFiniteLossError, RunContext
 from tunebench.training.encoder.prepare import prepare_model, training_arguments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 
 def kappa(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:

@@ -23,7 +23,7 @@ from tunebench.store.board_folder import BoardEntry, BoardFolder, BoardProvenanc
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported, trained_here
 from tunebench.store.record import now
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 from tunebench.tasks.registry import TASKS
 
 #: A stated score further from the recomputed one than this is said to differ.

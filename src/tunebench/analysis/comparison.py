@@ -20,7 +20,8 @@ from tunebench.store.imported import AnyRun, ImportedModel
 from tunebench.store.looks import LookEntry
 from tunebench.store.test_texts import LedgerNote
 from tunebench.tasks.base import Task
-from tunebench.tasks.metrics import DEFAULT_METRIC, Metric
+from tunebench.tasks.metric import Metric
+from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.tasks.registry import TASKS
 
 if TYPE_CHECKING:

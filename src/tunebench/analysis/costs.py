@@ -14,7 +14,7 @@ from tunebench.analysis.cost_noise import Measured, Noise, dearer_on_average, me
 from tunebench.analysis.evidence import SEED, Entry, interval_of
 from tunebench.formatting import BYTES, COUNTS, SHORT_TIMES, Units
 from tunebench.stats import Interval, Over, on_front, pareto_front, score_draws
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 Prefer = Literal["score", "cost", "size"]
 #: What each preference spends least of, among strategies that are good enough.

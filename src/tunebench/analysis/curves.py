@@ -22,7 +22,7 @@ from tunebench.stats import (
     fit_learning_curve,
     labels_needed,
 )
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 _Found = TypeVar("_Found")
 
@@ -32,7 +32,7 @@ class Curve:
     """The learning curve of one strategy, at its selected learning rate of each size.
 
     Attributes:
-        fit: The power law of :meth:`~tunebench.tasks.metrics.Metric.rising` scores, or why there is none.
+        fit: The power law of :meth:`~tunebench.tasks.metric.Metric.rising` scores, or why there is none.
         target: Score asked for; None where no strategy has a score.
         needed: Labels to reach it, or why that cannot be said.
     """

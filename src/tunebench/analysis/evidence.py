@@ -26,7 +26,8 @@ from tunebench.stats.joint_counts import joint_counts, observed_scores
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_answers
 from tunebench.tasks.base import Task
-from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS, Metric
+from tunebench.tasks.metric import Metric
+from tunebench.tasks.metrics import DEFAULT_METRIC, METRICS
 from tunebench.tasks.registry import TASKS
 
 #: All resampling starts from here, so that a report can be made again to the digit.

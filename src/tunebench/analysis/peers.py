@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tunebench.stats import FEWEST, Parts, moderated_pairs, moderated_scores
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 
 @dataclass(frozen=True, eq=False)

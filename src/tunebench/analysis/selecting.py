@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tunebench.analysis.configuration import Configuration, Draw
 from tunebench.store.cell import Cell
 from tunebench.store.imported import is_imported
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 from tunebench.tasks.registry import TASKS
 
 

@@ -28,7 +28,7 @@ from tunebench.stats import (
     mean_ranks,
     random_effects,
 )
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 
 @dataclass(frozen=True, eq=False)

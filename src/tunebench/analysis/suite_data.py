@@ -18,7 +18,7 @@ from tunebench.stats import (
     Refusal,
     equivalence,
 )
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 #: How the first of two strategies stands on a data set, tested there and corrected for all its pairs.
 Standing = Literal["better", "equal", "worse", "open"]

@@ -13,7 +13,7 @@ from tunebench.analysis.wording import show_difference
 from tunebench.errors import ConfigError
 from tunebench.formatting import listed, p_value
 from tunebench.stats import FEWEST_DATA_SETS, Heterogeneity, MetaMean, Refusal
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 #: What the first of two strategies is on a data set.
 _WORDS: dict[Standing, str] = {

@@ -13,7 +13,7 @@ from tunebench.analysis.configuration import Configuration, Draw
 from tunebench.analysis.group import Group
 from tunebench.analysis.selecting import select_configuration
 from tunebench.store.imported import is_imported
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 #: Standard errors on the selection split within which two rates count as not told apart.
 NEAR = 2.0

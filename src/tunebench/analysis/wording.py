@@ -12,7 +12,7 @@ from tunebench.formatting import ends, in_words, listed, quantity
 from tunebench.stats import Crossing, Difference, Equivalence, Interval, Refusal, SeedsNeeded, seeds_needed
 from tunebench.store.imported import is_answers, is_imported
 from tunebench.strategies import capabilities_of
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 #: Strategies that the answer names one by one; more are counted.
 _NAMED = 3

@@ -23,7 +23,7 @@ from tunebench.store.record import RunRecord
 from tunebench.store.study_folder import StudyStore
 from tunebench.study.parts import Search
 from tunebench.study.spec import RunSpec, Setting
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 from tunebench.tasks.registry import TASKS
 
 

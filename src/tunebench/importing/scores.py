@@ -13,7 +13,7 @@ from tunebench.importing.scored_step import best_step, chosen_by, find_scored_st
 from tunebench.importing.sets import PLAIN, SET, Sets, prefix_of, set_names, tell_apart, with_set
 from tunebench.importing.stated import Stated
 from tunebench.tasks.base import Task
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 from tunebench.tasks.scores import Scores
 
 #: Largest difference at which a metric of a file is that of the predictions: many scripts round.

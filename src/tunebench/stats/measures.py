@@ -22,7 +22,7 @@ Influence = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
 
 
 class Measure(Protocol):
-    """A score; :class:`tunebench.tasks.metrics.Metric` is one.
+    """A score; :class:`tunebench.tasks.metric.Metric` is one.
 
     Attributes:
         bounds: The range of its values; None where a side has no bound.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tunebench.registry import Registry
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 from tunebench.tasks.outputs import Outputs
 from tunebench.tasks.scale import AS_IT_IS, Scale
 from tunebench.tasks.scores import ClassScore, Scores

@@ -15,7 +15,8 @@ import scipy
 from tunebench.registry import Registry
 from tunebench.stats import label_measures
 from tunebench.stats.measures import WeightedScore, auroc_of
-from tunebench.tasks.metrics import BINS, METRICS, Metric, PerExample, averaged, bins_of, member, plain
+from tunebench.tasks.metric import Metric, PerExample, averaged, member, plain
+from tunebench.tasks.metrics import BINS, METRICS, bins_of
 from tunebench.tasks.outputs import SEVERAL_LABELS
 
 #: All metrics by name, those of installed packages included.

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tunebench.registry import Registry
 from tunebench.stats import number_measures as measures
-from tunebench.tasks.metrics import Metric, averaged, member, plain
+from tunebench.tasks.metric import Metric, averaged, member, plain
 from tunebench.tasks.outputs import ONE_NUMBER
 
 #: All metrics by name, those of installed packages included.

@@ -35,7 +35,7 @@ from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import Style, say_nothing_to_show, styles
 from tunebench.stats import Interval
 from tunebench.store.imported import AnyRun
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 _CUTS = ("head", "head_tail", "tail")
 #: What may differ between strategies that a figure of cuts joins by a line.

@@ -12,7 +12,7 @@ from tunebench.analysis.suite_words import p_text, pair_sentence, spread_sentenc
 from tunebench.analysis.wording import show_difference
 from tunebench.report.axis import Axis, domain, ticks
 from tunebench.stats import Interval, MeanRanks, MetaMean, Refusal
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 #: How the first of two strategies stands on a data set, as the chart has it.
 _STANDING = {"better": "better", "equal": "equal", "worse": "worse", "open": "too close"}

@@ -11,7 +11,7 @@ from tunebench.analysis.configuration import Configuration
 from tunebench.errors import ConfigError
 from tunebench.formatting import fixed, integer, learning_rate, signed
 from tunebench.report.tables.render import Column, ReportTable
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 TableFunction = Callable[[Analysis], ReportTable]
 

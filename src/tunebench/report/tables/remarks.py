@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunebench.analysis.analysis import Analysis
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 
 MODERATED = "Variances between seeds are moderated by those of {} configurations (empirical Bayes)."
 #: What the interval of a number of labels holds.

@@ -12,7 +12,7 @@ import numpy as np
 from tunebench.data.text import Text
 from tunebench.strategies.base import CompareBy
 from tunebench.tasks.base import Task
-from tunebench.tasks.metrics import Metric
+from tunebench.tasks.metric import Metric
 from tunebench.tasks.temperature import Loss, tuned_temperature
 from tunebench.training.imbalance import weighted_log_loss
 from tunebench.training.linear.folds import folds_of, held_out
