@@ -21,6 +21,7 @@ from tunebench.api import run_study
 from tunebench.errors import PlanError
 from tunebench.execution.budget import equal_compute, order
 from tunebench.execution.display import PlainDisplay
+from tunebench.execution.ongoing import OngoingStudy
 from tunebench.execution.runner import Job
 from tunebench.execution.search import Trials, chosen_settings, first_look, run_search
 from tunebench.execution.study import StudyResult
@@ -358,7 +359,7 @@ def test_seeds_of_a_rate_that_is_no_longer_chosen_do_not_hold_up_the_test_part(
     model, short = tiny_model("distilbert"), {"train_sizes": [60], "epochs": 2}
     before = study(model, reviews, strategies={"full": {"learning_rate": [1e-6, 2e-6]}}, **short)
     with monkeypatch.context() as patched:
-        patched.setattr("tunebench.execution.study._run_open", lambda *args: None)  # stopped before the second seed
+        patched.setattr(OngoingStudy, "train", lambda *args, **more: None)  # stopped before the second seed
         first = run(before, tmp_path)
     (old,) = (c.spec.learning_rate for c in first.comparison.cells if c.spec.seed == 2 and c.status == "pending")
     after = study(model, reviews, strategies={"full": {"learning_rate": [1e-6, 2e-6, 3e-3]}}, **short)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,23 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Estimated time of the runs that are not left out."""
-        return sum(self.estimates[r.spec.run_id].seconds for r in self.runs if r.left_out is None)
+        return sum(self.estimates[spec.run_id].seconds for spec in self.to_run)
+
+    @property
+    def to_run(self) -> list[RunSpec]:
+        """The runs that are not left out."""
+        return [run.spec for run in self.runs if run.left_out is None]
+
+    @property
+    def run_seconds(self) -> dict[str, float]:
+        """Estimated time by run id."""
+        return {run_id: estimate.seconds for run_id, estimate in self.estimates.items()}
+
+    @property
+    def listed(self) -> list[PlannedRun]:
+        """The runs with their estimated time, for whoever watches the folder."""
+        seconds = self.run_seconds
+        return [replace(run, seconds=seconds.get(run.spec.run_id)) for run in self.runs]
 
     @property
     def reserved(self) -> float:
