@@ -287,6 +287,31 @@ def test_what_the_benchmark_printed_is_what_its_file_holds() -> None:
     assert f"--without-native\n{printed}```" in (DOCS / "speed.md").read_text(encoding="utf-8")
 
 
+def test_what_is_said_of_a_processor_without_bf16_is_what_was_measured() -> None:
+    told, profile = (
+        json.loads((DOCS / "results" / f"{name}-minilm-avx2.json").read_text(encoding="utf-8"))
+        for name in ("bench", "profile")
+    )
+    assert told["machine"]["simd"] == ["avx2"] and told["precision"] == "fp32"
+    page = (DOCS / "speed.md").read_text(encoding="utf-8")
+    hours = {side: sum(times.values()) for side, times in told["grid_seconds"].items()}
+    for side in ("paper", "careful"):
+        full, lora, *scored = (
+            f"{told[what][way][side][0]:.2f}x"
+            for what in ("step_ratio", "evaluation_ratio")
+            for way in ("full", "lora")
+        )
+        grid = f"{hours[side] / hours['ours']:.1f}x"
+        assert f"| `{side}` | {full} | {lora} | {', '.join(scored)} | {grid} |\n" in page
+    shares = [
+        f"{100 * sum(line['share'] for line in one['lines'] if line['operator'] in ('mm', 'addmm')):.0f} %"
+        for one in profile["profiles"]
+    ]
+    full, lora = (f"{100 * told['mfu'][way]:.0f} %" for way in ("full", "lora"))
+    assert f"steps reach {full} (full) and {lora} (LoRA) of the peak" in page
+    assert f"Products with weights are {' and '.join(shares)} of a step" in page
+
+
 def test_what_whole_processes_took_is_what_the_file_holds() -> None:
     """The table of ``bench --wall`` in docs/speed.md, against the file that its ``--json`` wrote."""
     told = json.loads((DOCS / "results" / "wall-minilm-epyc.json").read_text(encoding="utf-8"))
