@@ -155,6 +155,12 @@ def test_a_validation_part_chooses_the_checkpoint(make: Make) -> None:
     assert make().fit(X, Y).record_.examples.train == 24
 
 
+def test_a_class_too_small_for_the_validation_part_is_refused_in_the_estimators_own_terms(make: Make) -> None:
+    with pytest.raises(ValueError, match="at least 4 examples of each class") as caught:
+        make(validation_fraction=0.25).fit([*X, "a text by itself"], [*Y, "other"])
+    assert "set validation_fraction=0" in str(caught.value) and "selection" not in str(caught.value)
+
+
 def test_unfitted_and_pickled(make: Make, fitted: TextClassifier) -> None:
     for method in ("predict", "predict_proba"):
         with pytest.raises(NotFittedError):

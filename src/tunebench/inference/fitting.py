@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebench.data.text import Text
-from tunebench.errors import ErrorGroup, StoreError, TunebenchError
+from tunebench.errors import DataError, ErrorGroup, StoreError, TunebenchError
 
 if TYPE_CHECKING:
     from tunebench.data import TextDataset
@@ -52,7 +52,13 @@ class Fitted:
         self._tested: list[Text] = list(dataset.test.texts)
         self._folder = RunFolder(place / spec.run_id)
         self._folder.begin(spec)
-        self.record: RunRecord = run_one(Attempt(spec, dataset, self._folder, execution))
+        try:
+            self.record: RunRecord = run_one(Attempt(spec, dataset, self._folder, execution))
+        except DataError as error:
+            # What a study's message advises is an edit of its file.
+            fix = "add texts, or set validation_fraction=0" if spec.validation_fraction else "add texts"
+            said = TunebenchError(error.what, value=error.value, allowed=error.allowed, fix=fix)
+            raise ValueError(str(said)) from None
         self._folder.commit(self.record)
         # What has no encoder refuses to be asked for another precision than fp32. Nothing predicts in fp16.
         asked = STRATEGIES[spec.kind].adapts_classifier or spec.precision == "fp32"
