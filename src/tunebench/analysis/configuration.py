@@ -82,6 +82,11 @@ class Configuration:
         return _counted([_setting(cell.spec, self.tuned) for cell in self.cells]) or "not known"
 
     @property
+    def searched(self) -> str:
+        """What a search chooses among, in words."""
+        return "settings" if self.tuned else "learning rates"
+
+    @property
     def runs(self) -> tuple[Cell, ...]:
         """Cells that are there to be scored: all but those of the folds of a cross-validation."""
         return tuple(cell for cell in self.cells if not cell.is_fold)

@@ -116,4 +116,4 @@ class Group:
     @property
     def searched(self) -> str:
         """What a search chooses among, in words."""
-        return "settings" if any(config.tuned for config in self.configs) else "learning rates"
+        return self.configs[0].searched

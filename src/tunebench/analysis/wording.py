@@ -93,7 +93,7 @@ def show_costs(entry: Entry) -> str:
 
 def _name(entry: Entry) -> str:
     config = entry.config
-    what = "learning rate" if config.is_single else "settings:" if config.tuned else "learning rates:"
+    what = "learning rate" if config.is_single else f"{config.searched}:"
     return f"{entry.label} ({what} {config.setting})" if config.learning_rates else entry.label
 
 

@@ -74,7 +74,7 @@ def note_reading(comparison: Comparison, folder: Path) -> None:
     """
     scored = {cell.spec.seed for cell in comparison.scored}
     labels = {cell.spec.label for cell in comparison.scored}
-    missing = {cell.spec.seed for cell in comparison.cells if cell.status in ("pending", "running", "left_out")}
+    missing = {cell.spec.seed for cell in comparison.cells if not cell.ended}
     if comparison.design is not None or len(labels) < 2 or not missing - scored:
         return
     planned, seeds = len({cell.spec.seed for cell in comparison.cells}), seeds_compared(comparison)

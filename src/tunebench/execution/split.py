@@ -130,11 +130,10 @@ def _dearest(specs: Sequence[RunSpec], plan: Plan) -> RunSpec | None:
 
 
 def _to_do(plan: Plan, request: Request) -> list[RunSpec]:
-    specs = [run.spec for run in plan.runs if run.left_out is None]
     if request.folder is None:
-        return specs
+        return plan.to_run
     store = StudyStore(request.folder)
-    return [spec for spec in specs if not store.run_folder(spec.run_id).complete]
+    return [spec for spec in plan.to_run if not store.run_folder(spec.run_id).complete]
 
 
 def _memory_refusal(split: Split, found: Sequence[tuple[Split, Numbers]]) -> str | None:

@@ -179,6 +179,7 @@ class TextClassifier(ClassifierMixin, _TextEstimator):  # type: ignore[misc]
         check_missing(y)
         check_types(y)
         if hasattr(y, "columns"):
+            # Before scikit-learn reads the columns: it ends at names that stand twice, in its own words.
             class_names(y.columns)
         if type_of_target(y) == "multilabel-indicator":
             task: Task = MULTI_LABEL

@@ -17,6 +17,7 @@ from tunebench.engine.batching import Collator, batches_by_length, rounded_up
 from tunebench.engine.fast.attach import attach
 from tunebench.engine.flops import Work, Workload, count
 from tunebench.machine.devices import compute_type
+from tunebench.machine.random_state import kept_random_state
 from tunebench.models.architectures import architecture_of
 from tunebench.models.loading import load_classifier
 from tunebench.models.reference import Pooling
@@ -177,12 +178,12 @@ def load_encoder(
 ) -> tuple[Any, Workload]:
     """Return a model's encoder in fp32, without the pooler that some families put on it, and what it computes.
 
-    Torch's random generator is as before afterwards: a classifier is loaded, whose head is drawn and dropped.
+    The random generators are as before afterwards: a classifier is loaded, whose head is drawn and dropped.
 
     Raises:
         ModelError: The weights do not fit the configuration, or parts of the encoder are missing.
     """
-    with torch.random.fork_rng():
+    with kept_random_state():
         model = load_classifier(folder, label_names=label_names, problem_type=problem_type)
     architecture = architecture_of(model.config)
     workload = replace(count(model, architecture), head=Work())

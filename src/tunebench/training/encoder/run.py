@@ -6,7 +6,6 @@ import math
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -49,9 +48,6 @@ from tunebench.training.measurements import (
     temperature_of,
 )
 from tunebench.training.parts import run_parts, trained_count, validation_count
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["estimate", "load", "predict_test", "train"]
 
