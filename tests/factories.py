@@ -198,6 +198,26 @@ def with_predictions(cell: Cell, wrong: np.ndarray, *, n: int = 400, seed: int =
     return replace(cell, record=record, predictions=lambda: values)
 
 
+def seeds_that_chose(setting: str, chosen: dict[int, Any], **spec: Any) -> list[Cell]:
+    """Return runs of every chosen value with every seed, the chosen one of a seed highest on validation.
+
+    Args:
+        setting: What was searched, as ``epochs``.
+        chosen: The value that each seed chose.
+        **spec: The rest of their specs.
+    """
+    cells = []
+    for seed, best in chosen.items():
+        for value in sorted(set(chosen.values())):
+            drawn = {"seed": seed, "subset_seed": seed, "test_seed": 1, setting: value}
+            cell = make_cell(size=64, test_size=400, **drawn, **HONEST, **spec)
+            cell = with_predictions(cell, np.random.default_rng(seed).random(400) < 0.2)
+            assert cell.record is not None and cell.record.selected is not None
+            selected = cell.record.selected.model_copy(update={"score": 0.9 if value == best else 0.8})
+            cells.append(replace(cell, record=cell.record.model_copy(update={"selected": selected})))
+    return cells
+
+
 def store_run(store: StudyStore, spec: RunSpec, predicted: np.ndarray, rows: np.ndarray) -> None:
     """Write a complete run of two classes into a study's folder, with the scores that its predictions give.
 

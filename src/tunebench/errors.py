@@ -35,6 +35,10 @@ class TunebenchError(Exception):
             lines.append(f"  fix:     {fix}")
         super().__init__("\n".join(lines))
 
+    def with_fix(self, fix: str | None) -> TunebenchError:
+        """Return the same error with other advice, or none: what helps depends on who asked."""
+        return TunebenchError(self.what, value=self.value, allowed=self.allowed, fix=fix)
+
 
 class ConfigError(TunebenchError):
     """A study file, preset or option is not valid."""

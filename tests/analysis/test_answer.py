@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from factories import HONEST, compare, make_cell, with_predictions
+from factories import HONEST, compare, make_cell, seeds_that_chose, with_predictions
 from report.studies import make_difference, make_recommendation
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.answer import STANDINGS, answer_of, shortened, standings, trust_of, verdict_of
@@ -205,16 +205,8 @@ def test_a_new_study_is_said_in_seeds() -> None:
 
 
 def test_the_settings_that_seeds_chose_stand_apart_from_the_costs() -> None:
-    cells = []
-    for label in ("full", "lora"):
-        for seed, chosen in ((1, 1e-5), (2, 1e-4), (3, 1e-4)):
-            for rate in (1e-5, 1e-4):
-                options = {"learning_rate": rate, "seed": seed, "subset_seed": seed, "test_seed": 1, **HONEST}
-                cell = make_cell(label, size=64, **options)
-                cell = with_predictions(cell, np.random.default_rng(seed).random(400) < 0.2)
-                assert cell.record is not None and cell.record.selected is not None
-                selected = cell.record.selected.model_copy(update={"score": 0.9 if rate == chosen else 0.8})
-                cells.append(replace(cell, record=cell.record.model_copy(update={"selected": selected})))
+    chosen = {1: 1e-5, 2: 1e-4, 3: 1e-4}
+    cells = [cell for label in ("full", "lora") for cell in seeds_that_chose("learning_rate", chosen, label=label)]
     analysis = analyse(compare(cells, chosen_by_seed=["full", "lora"]))
     found = recommend(analysis)
     said = "(learning rates: 1e-4 in 2 runs, 1e-5 in 1 run)"
@@ -224,14 +216,7 @@ def test_the_settings_that_seeds_chose_stand_apart_from_the_costs() -> None:
 
 
 def test_what_seeds_chose_is_named_as_what_was_searched() -> None:
-    cells = []
-    for seed, chosen in ((1, 1), (2, 3), (3, 3)):
-        for epochs in (1, 3):
-            cell = make_cell("full", size=64, seed=seed, epochs=epochs, tuned=("epochs",), test_size=400, **HONEST)
-            cell = with_predictions(cell, np.random.default_rng(seed).random(400) < 0.2)
-            assert cell.record is not None and cell.record.selected is not None
-            selected = cell.record.selected.model_copy(update={"score": 0.9 if epochs == chosen else 0.8})
-            cells.append(replace(cell, record=cell.record.model_copy(update={"selected": selected})))
+    cells = seeds_that_chose("epochs", {1: 1, 2: 3, 3: 3}, tuned=("epochs",))
     analysis = analyse(compare(cells, chosen_by_seed=["full"]))
     found = recommend(analysis)
     said = "(settings: 5e-5 with 3 epochs in 2 runs, 5e-5 with 1 epoch in 1 run)"

@@ -13,7 +13,17 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from factories import EIGHT, HONEST, compare, make_cell, make_grid, make_record, make_spec, with_predictions
+from factories import (
+    EIGHT,
+    HONEST,
+    compare,
+    make_cell,
+    make_grid,
+    make_record,
+    make_spec,
+    seeds_that_chose,
+    with_predictions,
+)
 from thorough import mostly_thorough
 from tunebench.analysis.analysis import Analysis, analyse
 from tunebench.analysis.comparison import Comparison
@@ -421,6 +431,15 @@ def test_confusion_shows_every_count() -> None:
     assert figure is not None and record.scores is not None
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown == [f"{n:,}" for row in record.scores.confusion for n in row]
+
+
+def test_seeds_that_chose_other_lengths_of_training_are_not_averaged() -> None:
+    cells = seeds_that_chose("epochs", {1: 2, 2: 4, 3: 4}, tuned=("epochs",))
+    drawn = FIGURES["score_by_step"](analyse(compare(cells, chosen_by_seed=["full"])))
+    ends = [line.get_xdata()[-1] for line in drawn.axes[0].lines]
+    logs = {cell.spec.epochs: cell.record.log_history for cell in cells if cell.record is not None}
+    assert ends == [logged_series(logs[epochs], "eval_macro_f1").steps[-1] for epochs in (2, 4)]
+    assert ends[0] < ends[1] and "have a line of their own" in footnotes(drawn)
 
 
 def test_a_pause_does_not_hide_the_other_steps() -> None:

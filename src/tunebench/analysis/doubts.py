@@ -172,7 +172,7 @@ def _undefined(comparison: Comparison, ranked: list[Entry]) -> list[str]:
 
 
 def _to_come(config: Configuration) -> bool:
-    return not config.tried and any(cell.status in ("pending", "running") for cell in config.cells)
+    return not config.tried and any(cell.to_come for cell in config.cells)
 
 
 def not_tried(comparison: Comparison, ranked: list[Entry]) -> list[str]:

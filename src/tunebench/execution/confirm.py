@@ -106,7 +106,7 @@ def _confirm(
 def _check_complete(analysis: Analysis, study: StudyConfig) -> None:
     """Refuse a study that another ``tunebench run`` would go on with."""
     comparison, total = analysis.comparison, len(study.seeds)
-    open_ = [cell for cell in comparison.cells if cell.status in ("pending", "running")]
+    open_ = [cell for cell in comparison.cells if cell.to_come]
     left_out = [cell for cell in _left_out(comparison) if cell.spec.seed in study.seeds]
     planned = len({cell.spec.seed for cell in comparison.cells} & set(study.seeds))
     if open_ or left_out:

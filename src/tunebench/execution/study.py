@@ -96,7 +96,7 @@ def run_with(
     ended = ongoing.summary
     if not ended.interrupted:
         note_reading(comparison, folder)
-    if not any(cell.status in ("pending", "running") for cell in comparison.cells):
+    if not any(cell.to_come for cell in comparison.cells):
         shutil.rmtree(store.prefixes, ignore_errors=True)
     display.stage("writing the report")
     report = write(comparison, folder)

@@ -113,7 +113,7 @@ def _to_score(comparison: Comparison, *, anew: bool) -> Iterator[tuple[Group, li
         cells = [cell for cell in chosen.cells if cell.trained and not cell.scored and not cell.is_fold]
         if group.by_seed:  # a draw chooses when its runs have ended
             yield from ((group, [cell]) for cell in cells)
-        elif cells and not any(cell.status in ("pending", "running") for cell in group.cells):
+        elif cells and not any(cell.to_come for cell in group.cells):
             yield group, cells
 
 

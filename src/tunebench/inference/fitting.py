@@ -57,8 +57,7 @@ class Fitted:
         except DataError as error:
             # What a study's message advises is an edit of its file.
             fix = "add texts, or set validation_fraction=0" if spec.validation_fraction else "add texts"
-            said = TunebenchError(error.what, value=error.value, allowed=error.allowed, fix=fix)
-            raise ValueError(str(said)) from None
+            raise ValueError(str(error.with_fix(fix))) from None
         self._folder.commit(self.record)
         # What has no encoder refuses to be asked for another precision than fp32. Nothing predicts in fp16.
         asked = STRATEGIES[spec.kind].adapts_classifier or spec.precision == "fp32"
@@ -169,7 +168,7 @@ def _of_parameters(error: TunebenchError, strategy: str) -> str:
     What a study's messages advise is an edit of its file, so it is left out.
     """
     errors = error.errors if isinstance(error, ErrorGroup) else [error]
-    said = "\n".join(str(TunebenchError(one.what, value=one.value, allowed=one.allowed)) for one in errors)
+    said = "\n".join(str(one.with_fix(None)) for one in errors)
     key = f"strategies.{strategy}"
     return said.replace(f"{key}.params.", "strategy_params.").replace(f"{key}.", "").replace(f"{key}:", "strategy:")
 

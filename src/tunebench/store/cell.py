@@ -75,9 +75,14 @@ class Cell:
         return bool(self.spec.fold)
 
     @property
+    def to_come(self) -> bool:
+        """Whether the run is still to be trained, or to be trained to its end."""
+        return self.status in ("pending", "running")
+
+    @property
     def ended(self) -> bool:
         """Whether the run has come to an end, good or bad."""
-        return self.status not in ("pending", "running", "left_out")
+        return not self.to_come and self.status != "left_out"
 
     @property
     def damaged(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ from tunebench.report.figures.panels import (
 )
 from tunebench.report.figures.registry import register
 from tunebench.report.figures.style import GREY, label_thousands, say_nothing_to_show, styles
+from tunebench.store.cell import Cell
 
 
 @register("loss_curves", "Training and evaluation loss")
@@ -74,28 +76,34 @@ def loss_curves(analysis: Analysis) -> Figure:
 
 def _losses(config: Configuration) -> tuple[Line, Line]:
     """Return training and evaluation loss against the share of training steps, means over seeds."""
-    found = [losses_by_share(history) for history in _histories(config)]
+    found = [losses_by_share(history) for history in _histories(config.scored)]
     return mean_curve([line for line, _ in found])[:2], mean_curve([line for _, line in found])[:2]
 
 
 @register("score_by_step", "Score while training")
 def score_by_step(analysis: Analysis) -> Figure:
-    """Draw the score on the selection split by step, one panel a size; bands are the range over seeds."""
+    """Draw the score on the selection split by step, one panel a size; bands are the range over seeds.
+
+    Where the seeds of a strategy chose different lengths of training, each length has a line of its own.
+    """
     comparison = analysis.comparison
     metric = comparison.selecting
     figure, panels = panels_by_size(comparison, "Training step", f"{metric.heading} on {comparison.evaluated}")
     look_of = styles(comparison.labels)
-    bands = False
+    bands = several_lengths = False
     for config in configurations_of(comparison):
         style, axes = look_of[config.label], panels[config.train_size]
-        scores = [logged_series(history, f"eval_{metric.name}") for history in _histories(config)]
-        x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
-        if not len(x):
-            continue
-        axes.plot(x, mean, color=style.color, ls=style.dashes, marker=style.marker, ms=4.5)
-        if len(config.scored) > 1:
-            axes.fill_between(x, low, high, color=style.color, alpha=0.12, lw=0)
-            bands = True
+        lengths = _by_length(config.scored)
+        several_lengths |= len(lengths) > 1
+        for cells in lengths:
+            scores = [logged_series(history, f"eval_{metric.name}") for history in _histories(cells)]
+            x, mean, low, high = mean_curve([(found.steps, found.values) for found in scores])
+            if not len(x):
+                continue
+            axes.plot(x, mean, color=style.color, ls=style.dashes, marker=style.marker, ms=4.5)
+            if len(cells) > 1:
+                axes.fill_between(x, low, high, color=style.color, alpha=0.12, lw=0)
+                bands = True
     for size, axes in panels.items():
         if axes.lines:
             axes.set_xlim(left=0)
@@ -106,9 +114,18 @@ def score_by_step(analysis: Analysis) -> Figure:
             say_nothing_to_show(axes)
     entries = [look_of[label].line(label) for label in comparison.labels]
     notes = ["Lines: mean over seeds. Bands: smallest to largest."] if bands else []
+    notes += ["Seeds with other epochs or another batch size have a line of their own."] if several_lengths else []
     notes += all_rates(comparison)
     return finished(figure, comparison, entries, notes)
 
 
-def _histories(config: Configuration) -> list[list[dict[str, Any]]]:
-    return [cell.record.log_history for cell in config.scored if cell.record is not None]
+def _by_length(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Group runs by how long they train: the same step of a longer run has another learning rate."""
+    groups: dict[tuple[int, int], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.spec.epochs, cell.spec.batch_size), []).append(cell)
+    return list(groups.values())
+
+
+def _histories(cells: Sequence[Cell]) -> list[list[dict[str, Any]]]:
+    return [cell.record.log_history for cell in cells if cell.record is not None]
