@@ -58,7 +58,7 @@ def make_specs(
             train_examples=train_examples,
             test_examples=4,
             precision={"fast": "fp32", "reference": "fp32"},
-            kernels=kernels,
+            kernels={study.precision: kernels},
         )
     )
 

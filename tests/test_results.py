@@ -39,7 +39,7 @@ def test_a_stored_study_gives_its_runs_again(name: str) -> None:
         train_examples=25_000,
         test_examples=first.test_size,
         precision={spec.engine: spec.precision for spec in planned} | {"reference": "fp32"},
-        kernels=next((spec.kernels for spec in planned if spec.engine == "fast"), "torch"),
+        kernels={spec.precision: spec.kernels for spec in planned if spec.engine == "fast"},
     )
     cells = begun_ids(list(again), planned)
     assert {spec.run_id for spec in planned} <= {spec.run_id for spec in cells}

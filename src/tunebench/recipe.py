@@ -28,8 +28,8 @@ Truncation = Literal["head", "tail", "head_tail"]
 BatchOrder = Literal["random", "by_length"]
 #: Which engine draws the order of the texts and the dropout masks of the reference engine: itself, or the fast one.
 Randomness = Literal["own", "fast_engine"]
-#: What computes the pieces of the fast layers that are no product with a weight, in bf16: PyTorch's operators, or
-#: the native kernels (:mod:`tunebench.engine.native`), which round differently and draw other dropout masks.
+#: What computes the pieces of the fast layers that are no product with a weight: PyTorch's operators, or native
+#: kernels (:mod:`tunebench.engine.native`), which round differently and draw other dropout masks.
 Kernels = Literal["torch", "native"]
 #: How much the texts of each label count in the loss: by their share of the texts, or as given.
 ClassWeights = Annotated[

@@ -80,7 +80,7 @@ def make(kind: str, *, model: str = "m", kernels: Kernels = "torch", **settings:
         train_examples=100,
         test_examples=50,
         precision={"fast": "bf16", "reference": "fp32"},
-        kernels=kernels,
+        kernels=dict.fromkeys(("bf16", "fp32"), kernels),
     )
     return spec
 
@@ -198,9 +198,9 @@ def test_the_kernels_are_in_the_id_of_what_they_compute_and_of_nothing_else() ->
         return make(kind, kernels=kernels, **settings).run_id
 
     with_bf16 = {"precision": "bf16"}
-    assert ids("full", "torch", **with_bf16) != ids("full", "native", **with_bf16)
+    for precision in ("bf16", "fp32"):
+        assert ids("full", "torch", precision=precision) != ids("full", "native", precision=precision)
     for kind, settings in (
-        ("full", {"precision": "fp32"}),
         ("full", {"engine": "reference", **with_bf16}),
         ("full", {"engine": "reference", "randomness": "fast_engine", **with_bf16}),
         ("tfidf", {}),
@@ -208,8 +208,9 @@ def test_the_kernels_are_in_the_id_of_what_they_compute_and_of_nothing_else() ->
     ):
         assert ids(kind, "torch", **settings) == ids(kind, "native", **settings), (kind, settings)
     # What was recorded before there was a choice.
-    before = make("full", precision="bf16")
-    assert before.kernels == "torch" and "kernels" not in before.identity
+    for precision in ("bf16", "fp32"):
+        before = make("full", precision=precision)
+        assert before.kernels == "torch" and "kernels" not in before.identity
 
 
 def test_runs_that_share_masks_with_the_reference_engine_have_those_that_it_can_take() -> None:
@@ -222,19 +223,24 @@ def test_runs_that_share_masks_with_the_reference_engine_have_those_that_it_can_
 
 @pytest.mark.parametrize("here", ["torch", "native"])
 @pytest.mark.parametrize("begun", ["torch", "native"])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_a_study_keeps_the_kernels_it_was_begun_with(
-    monkeypatch: pytest.MonkeyPatch, here: Kernels, begun: Kernels
+    monkeypatch: pytest.MonkeyPatch, precision: Precision, here: Kernels, begun: Kernels
 ) -> None:
-    monkeypatch.setattr("tunebench.engine.native.loading.kernels_here", lambda device: here)
+    monkeypatch.setattr(
+        "tunebench.engine.native.loading.kernels_here", lambda device, wanted: dict.fromkeys(wanted, here)
+    )
     said: list[str] = []
-    runs = [make("tfidf"), make("full", precision="fp32"), make("full", precision="bf16", kernels=begun)]
-    study = make_study(precision="auto")
+    other: Precision = "fp32" if precision == "bf16" else "bf16"
+    runs = [make("tfidf"), make("full", precision=other), make("full", precision=precision, kernels=begun)]
 
-    def kept(runs: list[RunSpec], fast: Precision = "bf16") -> Kernels:
-        return begun_kernels(study, runs, {"fast": fast, "reference": "fp32"}, "cpu", said.append)
+    def kept(runs: list[RunSpec], **study: Any) -> dict[Precision, Kernels]:
+        strategies = study.pop("strategies", {"full": None})
+        made = make_study(precision="auto", strategies=strategies, **study)
+        return begun_kernels(made, runs, {"fast": precision, "reference": "fp32"}, "cpu", said.append)
 
-    assert kept(runs) == begun
+    assert kept(runs) == {precision: begun}
     assert bool(said) == (here != begun)
-    assert kept(runs[:2]) == here
+    assert kept(runs[:2]) == {precision: here}
     # Where no run could use them, nobody asks for them.
-    assert kept(runs[:2], "fp32") == "torch"
+    assert kept(runs[:2], strategies={"tfidf": None}) == kept(runs[:2], engine="reference") == {}

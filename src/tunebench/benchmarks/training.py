@@ -197,6 +197,7 @@ def run_bench(
         side.step_seconds.append(found.step_seconds)
         side.texts_per_second.append(found.texts_per_second)
         side.peak_memory_bytes = max(side.peak_memory_bytes, peak)
+    kernels = load(precision)
     return Result(
         model=model,
         machine=environment.describe(),
@@ -209,7 +210,7 @@ def run_bench(
         gemm_gflops={kind: environment.gemm_gflops(kind) for kind in ("fp32", *native)},
         sides=sides,
         step_flops=flops,
-        kernels=kernels.body if (kernels := load().library) is not None else str(load().reason),
+        kernels=str(kernels.reason) if kernels.library is None else kernels.library.body,
     )
 
 

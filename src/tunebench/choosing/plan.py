@@ -30,7 +30,7 @@ from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
 from tunebench.recipe import Engine, Precision
 from tunebench.study.config import StudyConfig
-from tunebench.study.expand import expand, uses_kernels
+from tunebench.study.expand import expand, kernel_precisions
 from tunebench.study.spec import RunSpec
 from tunebench.study.yaml_file import check_study, set_key
 from tunebench.tasks.base import Task
@@ -288,7 +288,7 @@ class Costs:
                 train_examples=train,
                 test_examples=test,
                 precision=precision,
-                kernels=kernels_here(device) if uses_kernels(study, precision) else "torch",
+                kernels=kernels_here(device, kernel_precisions(study, precision)),
                 base_head=resolved.model.used.head,
                 own_models={name: model.used for name, model in resolved.own_models.items()},
                 splits=resolved.splits,

@@ -14,7 +14,7 @@ from tunebench.schema import neutral_values
 from tunebench.store.study_folder import StudyStore
 from tunebench.strategies import STRATEGIES
 from tunebench.study.config import StudyConfig
-from tunebench.study.expand import uses_kernels
+from tunebench.study.expand import kernel_precisions
 from tunebench.study.spec import RunSpec, without_effect
 from tunebench.study.strategy_config import StrategyConfig
 
@@ -64,27 +64,30 @@ def begun_precision(study: StudyConfig, begun: _Begun, device: str, tell: _Tell)
 
 def begun_kernels(
     study: StudyConfig, begun: _Begun, precision: Mapping[Engine, Precision], device: str, tell: _Tell
-) -> Kernels:
-    """Return what the fast engine computes with in bf16: the best there is here, or what the folder's runs have.
+) -> dict[Precision, Kernels]:
+    """Return what the fast engine computes with, by precision: the best there is, or what the folder's runs have.
 
-    A study that was begun with the native kernels keeps their ids where there are none. Its runs then compute with
+    A study that was begun with native kernels keeps their ids where there are none. Its runs then compute with
     PyTorch's operators, and their records say so.
     """
-    if not uses_kernels(study, precision):
-        return "torch"  # and nothing is compiled
+    wanted = kernel_precisions(study, precision)
+    if not wanted:
+        return {}  # and nothing is compiled
     from tunebench.engine.native.loading import kernels_here, load
 
-    here = kernels_here(device)
-    asked = [spec for spec in begun if spec.precision == "bf16" and "kernels" not in without_effect(spec.kind)]
-    found: set[Kernels] = {spec.kernels for spec in asked if spec.engine == "fast" and device == "cpu"}
-    if len(found) != 1 or here in found:
-        return here
-    (kept,) = found
-    if kept == "torch":
-        tell("the study was begun without native kernels and resumes so; a new study would use them here")
-    else:
-        tell(f"the study was begun with native kernels, and resumes without them here: {load().reason}")
-    return kept
+    chosen = kernels_here(device, wanted)
+    computed = [spec for spec in begun if spec.engine == "fast" and "kernels" not in without_effect(spec.kind)]
+    for numbers in wanted if device == "cpu" else ():
+        found = {spec.kernels for spec in computed if spec.precision == numbers}
+        if len(found) != 1 or chosen[numbers] in found:
+            continue
+        (chosen[numbers],) = found
+        if chosen[numbers] == "torch":
+            tell("the study was begun without native kernels and resumes so; a new study would use them here")
+        else:
+            reason = load(numbers).reason
+            tell(f"the study was begun with native kernels, and resumes without them here: {reason}")
+    return chosen
 
 
 def begun_copies(study: StudyConfig, begun: _Begun, tell: _Tell) -> StudyConfig:

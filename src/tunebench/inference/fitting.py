@@ -106,7 +106,7 @@ def resolve_run(estimator: Any, dataset: TextDataset, *, seed: int, metric: str)
     from tunebench.machine import devices
     from tunebench.models.loading import inspect_base
     from tunebench.models.sources import model_folder, resolve_model
-    from tunebench.study.expand import expand, uses_kernels
+    from tunebench.study.expand import expand, kernel_precisions
     from tunebench.study.yaml_file import check_study
 
     params = estimator.strategy_params or {}
@@ -155,7 +155,7 @@ def resolve_run(estimator: Any, dataset: TextDataset, *, seed: int, metric: str)
         train_examples=len(dataset.train),
         test_examples=len(dataset.test),
         precision=precision,
-        kernels=kernels_here(device) if uses_kernels(study, precision) else "torch",
+        kernels=kernels_here(device, kernel_precisions(study, precision)),
         base_head=base.use_of_head(keep=False, label_names=dataset.label_names),
         task=dataset.task.name,
     )

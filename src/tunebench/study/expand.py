@@ -21,21 +21,26 @@ _COMMON = frozenset(
 )
 
 
-def uses_kernels(study: StudyConfig, precision: Mapping[Engine, Precision]) -> bool:
-    """Tell whether the native kernels could compute any run of a study; ``precision`` is as for :func:`expand`."""
-    recipes = [study.recipe_of(config) for config in study.strategies.values()]
-    if any(recipe.randomness == "fast_engine" for recipe in recipes):
-        return False  # the reference engine takes the masks that PyTorch's operators get
-    kinds = [config.kind for config in study.strategies.values()]
-    return any(
-        _in_kernels(recipe, without_effect(kind), precision) for kind, recipe in zip(kinds, recipes, strict=True)
-    )
+def kernel_precisions(study: StudyConfig, precision: Mapping[Engine, Precision]) -> set[Precision]:
+    """Return the precisions of those runs of a study that native kernels may compute.
+
+    Args:
+        study: The study.
+        precision: As for :func:`expand`.
+    """
+    recipes = {label: study.recipe_of(config) for label, config in study.strategies.items()}
+    if any(recipe.randomness == "fast_engine" for recipe in recipes.values()):
+        return set()  # the reference engine takes the masks that PyTorch's operators get
+    return {
+        _resolved(recipe, "fast", precision)
+        for label, recipe in recipes.items()
+        if _in_kernels(recipe, without_effect(study.strategies[label].kind))
+    }
 
 
-def _in_kernels(recipe: Recipe, idle: Collection[str], precision: Mapping[Engine, Precision]) -> bool:
-    """Tell whether the native kernels can compute a run with this recipe; ``idle`` is what has no effect on it."""
-    in_fast_engine = "kernels" not in idle and recipe.engine == "fast"
-    return in_fast_engine and _resolved(recipe, "fast", precision) == "bf16"
+def _in_kernels(recipe: Recipe, idle: Collection[str]) -> bool:
+    """Tell whether native kernels may compute a run with this recipe; ``idle`` is what has no effect on it."""
+    return "kernels" not in idle and recipe.engine == "fast"
 
 
 def _resolved(recipe: Recipe, engine: Engine, precision: Mapping[Engine, Precision]) -> Precision:
@@ -51,7 +56,7 @@ def expand(
     train_examples: int,
     test_examples: int,
     precision: Mapping[Engine, Precision],
-    kernels: Kernels = "torch",
+    kernels: Mapping[Precision, Kernels] = MappingProxyType({}),
     base_head: BaseHead | None = None,
     own_models: Mapping[str, UsedModel] = MappingProxyType({}),
     splits: SplitRef | None = None,
@@ -67,7 +72,7 @@ def expand(
         test_examples: Test examples the study will score.
         precision: What ``auto`` means on this machine, by engine. Strategies that the engine does not reach take
             that of the fast one.
-        kernels: What the fast engine computes with in bf16 on this machine.
+        kernels: What the fast engine computes with on this machine, by precision; PyTorch's operators in others.
         base_head: What is done with the classification head of the base; None where it has none. It concerns only
             strategies that have a head of this kind.
         own_models: By label, the models of strategies that do not train the study's.
@@ -80,7 +85,7 @@ def expand(
     """
     common = study.model_dump(include=set(_COMMON))
     test_seed = study.shared_test_seed
-    kernels = kernels if uses_kernels(study, precision) else "torch"
+    used_kernels = {numbers: kernels.get(numbers, "torch") for numbers in kernel_precisions(study, precision)}
     for subset_seed, seed in study.draws:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
@@ -94,7 +99,7 @@ def expand(
                 folds = [*range(1, study.folds + 1), 0] if in_folds else [0]
                 resolved = _resolved(recipe, engine, precision)
                 pooling = pooling_of(used.ref.source) if recipe.pooling == "auto" else recipe.pooling
-                in_kernels = _in_kernels(recipe, idle, precision)
+                in_kernels = _in_kernels(recipe, idle)
                 for (rate, chosen), fold in product(study.settings_of(strategy), folds):
                     yield RunSpec(
                         label=label,
@@ -116,7 +121,7 @@ def expand(
                         base_head=None if "base_head" in idle else used.head,
                         precision=resolved,
                         pooling=pooling,
-                        kernels=kernels if in_kernels else "torch",
+                        kernels=used_kernels.get(resolved, "torch") if in_kernels else "torch",
                         tuned=tuple(strategy.axes),
                         without_effect=tuple(sorted(idle)),
                         **common,

@@ -168,8 +168,10 @@ def attach(
 
 def kernels_for(model: nn.Module, dtype: torch.dtype) -> Loaded:
     """Return the native kernels for a model that has fast layers, or why it does not use them."""
-    reason = kernels_refusal(unwrap(model).config, dtype)
-    return load() if reason is None else Loaded(None, reason)
+    reason = kernels_refusal(unwrap(model).config)
+    if reason is not None:
+        return Loaded(None, reason)
+    return load("bf16" if dtype == torch.bfloat16 else "fp32")
 
 
 class _MaskedDropout:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
-import torch
 from torch import nn
 
 from tunebench.engine.native.masks import MOST_KEYS
@@ -125,7 +124,7 @@ def refusal(config: Any) -> str | None:
     return None
 
 
-def kernels_refusal(config: Any, dtype: torch.dtype) -> str | None:
+def kernels_refusal(config: Any) -> str | None:
     """Say why the native kernels do not compute the layers of a model; None when they do.
 
     What they are not written for stays with PyTorch's operators: also a batch with a prefix, or with attention to
@@ -134,8 +133,6 @@ def kernels_refusal(config: Any, dtype: torch.dtype) -> str | None:
     family = LAYER_FAMILIES[config.model_type]
     if family.pre_norm or family.relative:
         return f"{config.model_type} is not built of the parts that the kernels have"
-    if dtype != torch.bfloat16:
-        return "they compute in bf16, and this run in fp32"
     if config.hidden_size % (config.num_attention_heads * 32):
         return "the heads do not have a multiple of 32 elements"
     inner = getattr(config, "intermediate_size", None) or config.hidden_dim

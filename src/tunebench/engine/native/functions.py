@@ -1,4 +1,4 @@
-"""Differentiable operations of the fast layers over the kernels; bf16 activations, fp32 parameters."""
+"""Differentiable operations of the fast layers over the kernels; activations in bf16 or fp32, fp32 parameters."""
 
 from __future__ import annotations
 

@@ -107,22 +107,26 @@ class Normed:
 class Library:
     """The compiled kernels.
 
-    Matrices of activations are bf16 ``(rows, D)``, contiguous, and ``D`` is a multiple of 32. Parameters and sums
-    are fp32.
+    Matrices of activations are ``(rows, D)`` in one number type, contiguous, and ``D`` is a multiple of 32.
+    Parameters and sums are fp32.
 
     Args:
         path: Of the compiled file.
+        dtype: The number type of activations: bf16 or fp32.
+
+    Attributes:
+        dtype: See above.
 
     Raises:
         OSError: It cannot be loaded.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._c = ctypes.CDLL(str(path))
+    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+        self._c, self.dtype = ctypes.CDLL(str(path)), dtype
         pointer, size = ctypes.c_void_p, ctypes.c_int64
         dropout, norm, rows = (ctypes.POINTER(kind) for kind in (Dropout, _Norm, _Rows))
         attention = [ctypes.POINTER(_Texts), ctypes.POINTER(Heads), rows, rows, pointer, size]
-        for name, arguments in {
+        functions = {
             "attention_forward": [*attention, dropout],
             "attention_backward": [*attention, rows, dropout],
             "norm_forward": [norm, *[pointer] * 7, dropout],
@@ -131,15 +135,17 @@ class Library:
             "gelu_backward": [*[pointer] * 6, size, size],
             "dropout_rows": [pointer, pointer, size, size, dropout],
             "column_sums": [pointer, size, pointer, pointer, size, size],
-            "weight_gradient": [rows, rows, pointer, size, size, size],
-        }.items():
+        }
+        if dtype == torch.bfloat16:
+            functions["weight_gradient"] = [rows, rows, pointer, size, size, size]
+        for name, arguments in functions.items():
             function = getattr(self._c, name)
             function.argtypes, function.restype = arguments, None
         self._c.body.restype = ctypes.c_char_p
 
     @property
     def body(self) -> str:
-        """The instructions that products are made of: ``AMX``, ``AVX512-BF16`` or ``AVX-512``."""
+        """The instructions that products are made of: ``AMX``, ``AVX512-BF16``, ``AVX-512`` or ``AVX2``."""
         return str(self._c.body().decode())
 
     @property
@@ -294,7 +300,7 @@ class Library:
         return totals
 
     def weight_gradient(self, grad: Tensor, x: Tensor) -> Tensor:
-        """Return ``grad.T @ x`` in fp32; both may be views of columns."""
+        """Return ``grad.T @ x`` in fp32, of bf16 alone; both may be views of columns."""
         result = torch.empty(grad.shape[1], x.shape[1])
         self._c.weight_gradient(_Rows.of(grad), _Rows.of(x), result.data_ptr(), len(x), *result.shape)
         return result

@@ -6,7 +6,7 @@ They are compiled for this very processor where there is a compiler; else those 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,9 +23,9 @@ from tunebench.engine.native.library import Library
 from tunebench.engine.native.self_test import failure
 from tunebench.errors import first_line
 from tunebench.files import default_cache_dir
-from tunebench.machine.devices import gains_from_bf16, has_amx
+from tunebench.machine.devices import compute_type, default_precision, gains_from_bf16, has_amx
 from tunebench.machine.doctor import Finding
-from tunebench.recipe import Kernels
+from tunebench.recipe import Kernels, Precision
 
 #: Set to 0 to train with PyTorch's operators alone.
 SWITCH = "TUNEBENCH_NATIVE"
@@ -46,40 +46,46 @@ class Loaded:
     prebuilt: bool = False
 
 
-def load() -> Loaded:
-    """Return the kernels of this machine, compiled by the first process that asks for them."""
+def load(numbers: Precision) -> Loaded:
+    """Return the kernels of this machine in a number type, compiled by the first process that asks for them."""
     if os.environ.get(SWITCH) == "0":
         return Loaded(None, f"switched off by {SWITCH}=0")
-    return _loaded()
+    return _loaded(numbers)
 
 
-def kernels_here(device: str) -> Kernels:
-    """Return what the fast engine computes with in bf16 on this machine, where bf16 is what it computes in."""
-    used = device == "cpu" and gains_from_bf16(device) and load().library is not None
-    return "native" if used else "torch"
+def kernels_here(device: str, precisions: Iterable[Precision]) -> dict[Precision, Kernels]:
+    """Return what the fast engine computes with on this machine, by precision.
+
+    Where bf16 gains nothing, runs in bf16 use PyTorch's operators.
+    """
+
+    def used(precision: Precision) -> bool:
+        fits = device == "cpu" and (precision == "fp32" or (precision == "bf16" and gains_from_bf16(device)))
+        return fits and load(precision).library is not None
+
+    return {precision: "native" if used(precision) else "torch" for precision in precisions}
 
 
 def kernels_finding() -> Finding:
-    """Return what ``tunebench doctor`` says of the kernels."""
-    if not gains_from_bf16("cpu"):
-        return Finding("native kernels", "not used", "note", "they are for bf16, which gains nothing here")
-    found = load()
+    """Return what ``tunebench doctor`` says of the kernels in the precision that ``auto`` stands for."""
+    numbers = default_precision("cpu", "fast")
+    found = load(numbers)
     if found.library is not None:
         origin = "prebuilt" if found.prebuilt else "compiled"
-        return Finding("native kernels", f"{found.library.body}, {origin} and tested")
+        return Finding("native kernels", f"{found.library.body} in {numbers}, {origin} and tested")
     return Finding("native kernels", "not used", "note", f"{found.reason}; training uses PyTorch's operators")
 
 
-@lru_cache(maxsize=1)
-def _loaded() -> Loaded:
+@lru_cache(maxsize=2)
+def _loaded(numbers: Precision) -> Loaded:
     try:
-        check_machine()
+        check_machine(numbers)
     except UnavailableError as error:
         return Loaded(None, str(error))
     reasons = []
-    for from_wheel, file in _ways():
+    for from_wheel, file in _ways(numbers):
         try:
-            return Loaded(_tested(file()), None, from_wheel)
+            return Loaded(_tested(file(), numbers), None, from_wheel)
         except UnavailableError as error:
             reasons.append(str(error))
         except Exception as error:  # whatever a foreign compiler or loader does: PyTorch's operators are there
@@ -87,21 +93,21 @@ def _loaded() -> Loaded:
     return Loaded(None, reasons[0])
 
 
-def _ways() -> Iterator[tuple[bool, Callable[[], Path]]]:
+def _ways(numbers: Precision) -> Iterator[tuple[bool, Callable[[], Path]]]:
     """Yield what gives a library, best first, and whether it came with the wheel."""
-    compiled = [NATIVE, *([(*NATIVE, "-DWITHOUT_AMX")] if has_amx() else [])]
+    compiled = [NATIVE, *([(*NATIVE, "-DWITHOUT_AMX")] if numbers == "bf16" and has_amx() else [])]
     for flags in compiled:
-        yield False, partial(_compiled, flags)
-    for file in prebuilt():
+        yield False, partial(_compiled, numbers, flags)
+    for file in prebuilt(numbers):
         yield True, partial(Path, file)
 
 
-def _compiled(flags: Sequence[str]) -> Path:
-    return build(find_compiler(), default_cache_dir() / "native", flags)
+def _compiled(numbers: Precision, flags: Sequence[str]) -> Path:
+    return build(find_compiler(), default_cache_dir() / "native", numbers, flags)
 
 
-def _tested(file: Path) -> Library:
-    library = Library(file)
+def _tested(file: Path, numbers: Precision) -> Library:
+    library = Library(file, compute_type(numbers))
     if not library.prepare():
         raise UnavailableError(f"the operating system does not allow {library.body}")
     if wrong := failure(library):

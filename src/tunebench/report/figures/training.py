@@ -121,7 +121,7 @@ def score_by_step(analysis: Analysis) -> Figure:
 
 def _by_length(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Group runs by how long they train: the same step of a longer run has another learning rate."""
-    groups: dict[tuple[int, int], list[Cell]] = {}
+    groups: dict[tuple[int | None, int | None], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.spec.epochs, cell.spec.batch_size), []).append(cell)
     return list(groups.values())

@@ -7,17 +7,6 @@
 
 #include "products.h"
 
-// Where each text's rows are: its first query and key, and how many it has. Its keys attend to nothing outside.
-struct Texts {
-  const int64_t *first_query, *queries, *first_key, *keys;
-  int64_t count;
-};
-
-struct Heads {
-  int64_t count, size;  // of elements a head: a multiple of 32
-  float scaling;        // of the scores
-};
-
 // Rows of bf16 with some distance, of which the heads lie side by side.
 struct Rows {
   bf16* data;

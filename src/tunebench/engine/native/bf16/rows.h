@@ -4,17 +4,6 @@
 
 #include "vectors.h"
 
-// Sums over rows are made of this many parts, whatever the number of threads, so that the result is always the same.
-enum { kParts = 32 };
-
-struct Part {
-  long begin, end;
-  Part(long rows, long number) {
-    const long size = (rows + kParts - 1) / kParts;
-    begin = smaller(number * size, rows), end = smaller(begin + size, rows);
-  }
-};
-
 // Adds up parts (kParts, count), in their order.
 static void add_parts(float* to, const float* parts, long count) {
 #pragma omp for schedule(static)
@@ -29,12 +18,6 @@ static inline void add_to(float* place, Floats x) { _mm512_storeu_ps(place, _mm5
 
 // The place of a mask for the 32 elements of a row from column c on: the 16 first, and the 16 that follow them.
 static inline Words row_places(long row, long size, long c) { return counted_from((uint32_t)(row * (size / 2) + c / 2)); }
-
-struct Norm {
-  const float *weight, *bias;
-  float epsilon;
-  int64_t rows, size;
-};
 
 // sums = residual + dropout(x + x_bias), and y its norm. x_bias may be null. means and deviations (rows,): the mean, and
 // 1 over the standard deviation.

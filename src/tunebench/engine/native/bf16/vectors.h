@@ -2,10 +2,8 @@
 #pragma once
 
 #include <immintrin.h>
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "../shared.h"
 
 #if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__)
 #error "these kernels need AVX-512 (F, BW, DQ, VL)"
@@ -24,8 +22,6 @@ typedef __m512i Words;
 
 static const int kWidth = 16;  // numbers of a vector
 
-static inline long rounded_up(long count, long multiple) { return (count + multiple - 1) / multiple * multiple; }
-static inline long smaller(long a, long b) { return a < b ? a : b; }
 static inline Words words(uint32_t value) { return _mm512_set1_epi32((int)value); }
 
 // ---- bf16 ---------------------------------------------------------------------------------------------------
@@ -87,20 +83,6 @@ static inline Words paired_rows(const bf16* even, const bf16* odd) {
 
 // ---- dropout ------------------------------------------------------------------------------------------------
 
-// What is dropped is a hash of two keys and a place, so that no mask is stored. A place serves two elements, of 16
-// bits each; what is below the threshold is dropped. masks.py has the same functions in numpy.
-struct Dropout {
-  uint32_t threshold;  // of 65,536; 0 drops nothing
-  float scale;         // of what is kept
-  uint32_t key0, key1;
-};
-
-static inline uint32_t mixed(uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x7feb352du;
-  x = (x ^ (x >> 15)) * 0x846ca68bu;
-  return x ^ (x >> 16);
-}
-
 struct Mask {
   Words key0, key1, threshold;
 
@@ -158,53 +140,3 @@ static inline void normal(Floats x, Floats* probability, Floats* density) {
   const __mmask16 positive = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GE_OQ);
   *probability = _mm512_mask_sub_ps(beyond, positive, one, beyond);
 }
-
-// ---- memory -------------------------------------------------------------------------------------------------
-
-#ifdef __SANITIZE_ADDRESS__
-// Each part by itself, so that the sanitizer sees what goes beyond its end.
-class Scratch {
- public:
-  ~Scratch() { begin(0); }
-  void begin(size_t) {
-    while (count_ > 0) free(parts_[--count_]);
-  }
-  template <class Type>
-  Type* take(size_t count) {
-    if (count_ == sizeof parts_ / sizeof *parts_) abort();
-    return (Type*)(parts_[count_++] = malloc(count * sizeof(Type)));
-  }
-
- private:
-  void* parts_[32];
-  int count_ = 0;
-};
-#else
-// A thread's memory for one task, kept for the next one.
-class Scratch {
- public:
-  ~Scratch() { free(base_); }
-  void begin(size_t bytes) {
-    bytes += 64 * 64;  // what rounding up each part may take
-    if (bytes > size_) {
-      free(base_);
-      size_ = rounded_up(bytes, 4096);
-      base_ = (char*)aligned_alloc(4096, size_);
-      if (base_ == nullptr) abort();
-    }
-    used_ = 0;
-  }
-  template <class Type>
-  Type* take(size_t count) {
-    Type* place = (Type*)(base_ + used_);
-    used_ += rounded_up(count * sizeof(Type), 64);
-    if (used_ > size_) abort();
-    return place;
-  }
-
- private:
-  char* base_ = nullptr;
-  size_t size_ = 0, used_ = 0;
-};
-#endif
-static thread_local Scratch scratch;
