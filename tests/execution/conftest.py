@@ -1,4 +1,4 @@
-"""Studies that several tests look at."""
+"""Studies that several tests look at, and how their processes start."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from typing import Any
 
 import pytest
 
+import warm
 from conftest import leave_report_out
 from execution.task_studies import TaskStudy
 from tunebench.api import run_study
+from tunebench.execution.executors import children
 from tunebench.machine.settings import Execution
+
+
+@pytest.fixture
+def warm_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children start warm; ``test_processes.py`` and ``make thorough`` show how they start otherwise."""
+    monkeypatch.setattr(children, "CONTEXT", warm.WARM)
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,11 @@ def test_what_auto_cannot_do_is_said(
 
 
 def test_a_study_is_measured_once_and_trains_as_with_one_worker(
-    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], Path],
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    warm_children: None,
 ) -> None:
     monkeypatch.setattr("tunebench.machine.devices.usable_cores", lambda: 2)
     # Any gain will do: what is taken on a tiny model does not matter here.

@@ -233,12 +233,6 @@ def lively(model: Path, data: Path, **more: Any) -> StudyConfig:
     return study(model, data, batch_size=2, epochs=4, train_sizes=[60], evaluations_per_epoch=1, **more)
 
 
-@pytest.fixture
-def warm_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Children start warm; ``test_processes.py`` and ``make thorough`` show how they start otherwise."""
-    monkeypatch.setattr(children, "CONTEXT", warm.WARM)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path_factory: pytest.TempPathFactory

@@ -18,7 +18,6 @@ import warm
 from thorough import thorough
 from tunebench.api import run_study
 from tunebench.execution.display import PlainDisplay
-from tunebench.execution.executors import children as child_processes
 from tunebench.execution.study import StudyResult
 from tunebench.execution.tracking import study as tracking_study
 from tunebench.execution.tracking.base import metrics, without_secrets
@@ -218,9 +217,8 @@ def test_runs_in_other_processes_are_children_of_one_parent(
     tmp_path: Path,
     elsewhere: dict[str, Any],
     request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
+    warm_children: None,
 ) -> None:
-    monkeypatch.setattr(child_processes, "CONTEXT", warm.WARM)
     name = request.node.callspec.id
     result, _ = run(study(name, tiny_model("distilbert"), reviews, seeds=[1, 2]), tmp_path, "mlflow", **elsewhere)
     parent, children = runs(client, name)
