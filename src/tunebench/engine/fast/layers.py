@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from tunebench.engine.fast.attention import Attention, AttentionFunction, attend
 from tunebench.engine.fast.families import LAYER_FAMILIES, dropout_of, window_of
+from tunebench.engine.fast.keys import attended_keys, key_bias, lengths_of, texts_of
 from tunebench.engine.fast.linears import OwnForwards, StackedLinear, linears_for
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.fast.ops import DropoutFunction
@@ -144,30 +145,18 @@ class FastLayer:
             positions = positions.index_select(0, by_distance(relative_pos, len(positions) // 2))
         if self.first_token_only:
             states = _firsts(states, batch, layout)
-        if past_key_values is not None:
-            if others is None:
-                query, others = query[:, :dim], query[:, dim:]
-            prefix = self._prefix(past_key_values)
-            others = torch.cat([prefix, others.reshape(batch, tokens, -1)], dim=1)
-            tokens = others.shape[1]
-            others = others.view(batch * tokens, -1)
         texts = None
-        if self.kernels is not None and past_key_values is None:
-            texts = _texts(self._keys(attention_mask), batch, tokens) if layout is None else layout.texts
+        if past_key_values is None:
+            texts = self._texts(attention_mask, batch, tokens, layout)
+        else:
+            query, others = self._with_prefix(past_key_values, query, others, batch)
         if self.kernels is not None and texts is not None:
-            if self.first_token_only:
-                texts = texts.first_tokens()
             heads = Heads(self.heads, dim // self.heads, self.scaling)
             dropout = self._kernel_dropout(self.attention_dropout)
             context = AttentionKernel.apply(query, others, self.kernels, texts, heads, dropout)
         else:
-            if layout is None:
-                bias = _key_bias(self._keys(attention_mask), self.heads, self.dtype)
-                rectangles: Sequence[Rectangle] = [Rectangle(batch, tokens, len(query) // batch, bias)]
-            else:
-                rectangles = layout.rectangles
-                if self.first_token_only:
-                    rectangles = [replace(rectangle, queries=1) for rectangle in rectangles]
+            rows = len(query if others is None else others)
+            rectangles = self._rectangles(attention_mask, batch, rows // batch, len(query) // batch, layout)
             context = self._attend(query, others, positions, rectangles, position_embeddings)
         out = self._given_out(self._after_attention(context, states), batch, layout)
         return (out, None) if family.tuple_output else out
@@ -206,6 +195,33 @@ class FastLayer:
         if self.first_token_only:  # one weight gives all three
             return _firsts(every[:, :dim], batch, layout), every[:, dim:], positions
         return every, None, positions
+
+    def _with_prefix(self, cache: Any, query: Tensor, others: Tensor | None, batch: int) -> tuple[Tensor, Tensor]:
+        """Return the queries, and keys and values side by side, in each text those of the prefix first."""
+        if others is None:
+            dim = query.shape[1] // 3
+            query, others = query[:, :dim], query[:, dim:]
+        stored = getattr(cache, "self_attention_cache", cache).layers[self.index]
+        parts = [part.to(self.dtype).transpose(1, 2).flatten(2) for part in (stored.keys, stored.values)]
+        own = others.reshape(batch, len(others) // batch, -1)
+        return query, torch.cat([torch.cat(parts, dim=-1), own], dim=1).flatten(0, 1)
+
+    def _texts(self, mask: Tensor | None, batch: int, tokens: int, layout: Layout | None) -> Texts | None:
+        """Return where the kernels attend; None where they do not."""
+        if self.kernels is None:
+            return None
+        texts = texts_of(self._keys(mask), batch, tokens) if layout is None else layout.texts
+        return texts.first_tokens() if texts is not None and self.first_token_only else texts
+
+    def _rectangles(
+        self, mask: Tensor | None, batch: int, width: int, queries: int, layout: Layout | None
+    ) -> Sequence[Rectangle]:
+        """Return where PyTorch's operators attend."""
+        if layout is None:
+            return [Rectangle(batch, width, queries, key_bias(self._keys(mask), self.heads, self.dtype))]
+        if self.first_token_only:
+            return [replace(rectangle, queries=1) for rectangle in layout.rectangles]
+        return layout.rectangles
 
     def _attend(
         self,
@@ -284,31 +300,17 @@ class FastLayer:
             keys = self._keys(mask)
             # Without gradients batches come sorted by length, and have little padding.
             if packed and keys is not None and torch.is_grad_enabled():
-                lengths = None if self.kernels is None else _lengths(keys)
+                lengths = None if self.kernels is None else lengths_of(keys)
                 if lengths is not None:
                     packing.layout = pack_closely(lengths, keys.shape[1])
                     return packing.layout
-                bias = _key_bias(keys, self.heads, self.dtype)
+                bias = key_bias(keys, self.heads, self.dtype)
                 assert bias is not None
                 packing.layout = pack(keys, bias, at_once=BLOCK_ELEMENTS)
         return packing.layout
 
     def _keys(self, mask: Tensor | None) -> Tensor | None:
-        """Return which tokens are attended to, ``(B, S)``; None where all are."""
-        if mask is None:
-            return None
-        # All queries see the same keys, but for a window. Every token lies in its own.
-        keys = mask[:, 0, 0] if self.window is None else mask[:, 0].diagonal(dim1=1, dim2=2)
-        # DeBERTa's encoder gives ones and zeros, of floating point too where a prompt stands before the texts.
-        additive = keys.is_floating_point() and not self.family.relative
-        keys = keys > torch.finfo(keys.dtype).min / 2 if additive else keys.bool()
-        return None if keys.all() else keys
-
-    def _prefix(self, cache: Any) -> Tensor:
-        """Return this layer's prefix, ``(B, P, 2 D)``: keys and values side by side, as projections give them."""
-        stored = getattr(cache, "self_attention_cache", cache).layers[self.index]
-        parts = [part.to(self.dtype).transpose(1, 2).flatten(2) for part in (stored.keys, stored.values)]
-        return torch.cat(parts, dim=-1)
+        return attended_keys(mask, windowed=self.window is not None, relative=self.family.relative)
 
     def _activated(self, inner: Tensor) -> Tensor:
         """Return what the feed-forward network computes between its two projections."""
@@ -341,24 +343,3 @@ def _firsts(x: Tensor, batch: int, layout: Layout | None) -> Tensor:
         return x.view(batch, -1, x.shape[1])[:, 0]
     firsts: Tensor = TakeRows.apply(x, layout.firsts)
     return firsts
-
-
-def _lengths(keys: Tensor) -> Tensor | None:
-    """Return how many tokens of each text are attended to, ``(B,)``; None where they are not its first ones."""
-    lengths = keys.sum(1)
-    first = torch.arange(keys.shape[1]) < lengths[:, None]
-    return lengths if bool((first == keys).all()) and bool(lengths.all()) else None
-
-
-def _texts(keys: Tensor | None, batch: int, tokens: int) -> Texts | None:
-    """Return a padded batch for the kernels; None where they cannot attend to it."""
-    lengths = torch.full((batch,), tokens) if keys is None else _lengths(keys)
-    return None if lengths is None else Texts.of_lengths(lengths, width=tokens)
-
-
-def _key_bias(keys: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor | None:
-    """Return what is added to the scores of attended keys ``(B, S)`` and of padding: ``(B * H, 1, S)``."""
-    if keys is None:
-        return None
-    bias = torch.zeros(keys.shape, dtype=dtype).masked_fill_(~keys, torch.finfo(dtype).min)
-    return bias.repeat_interleave(heads, dim=0)[:, None]
