@@ -49,17 +49,7 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
         noise: What the analysis says of differences that are neither shown nor ruled out.
     """
     return [
-        *_damaged(comparison),
-        *_selection(comparison),
-        *_thresholds(comparison),
-        *_temperature(comparison),
-        *test_access(comparison),
-        *overtaken(comparison),
-        *_ledger(comparison),
-        *_looks(comparison),
-        *_seeds(comparison),
-        *_absent(comparison),
-        *rate_warnings(comparison),
+        *_of_scores(comparison),
         *lora_ratio(comparison),
         *noise,
         *_recipes(comparison),
@@ -72,11 +62,12 @@ def warnings_of(comparison: Comparison, noise: Sequence[str]) -> list[str]:
 
 
 def protocol_warnings(comparison: Comparison) -> list[str]:
-    """Return those that belong under every table of scores.
+    """Return those that belong under every table of scores, with what of imported runs could not be read."""
+    return [*_of_scores(comparison), *_remarks(comparison)]
 
-    They are on selection, access to test, seeds, absent classes, learning rates, and what of imported runs could
-    not be read.
-    """
+
+def _of_scores(comparison: Comparison) -> list[str]:
+    """Return those on selection, access to test, seeds, absent classes and learning rates."""
     return [
         *_damaged(comparison),
         *_selection(comparison),
@@ -89,7 +80,6 @@ def protocol_warnings(comparison: Comparison) -> list[str]:
         *_seeds(comparison),
         *_absent(comparison),
         *rate_warnings(comparison),
-        *_remarks(comparison),
     ]
 
 

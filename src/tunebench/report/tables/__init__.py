@@ -7,6 +7,7 @@ registry.
 from __future__ import annotations
 
 # isort: off
+from tunebench.report.tables import data  # noqa: F401
 from tunebench.report.tables import scores  # noqa: F401
 from tunebench.report.tables import statistics  # noqa: F401
 from tunebench.report.tables import curves  # noqa: F401
