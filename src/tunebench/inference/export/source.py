@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,17 +110,9 @@ def open_source(folder: Path, *, run_id: str | None, recommended: bool, texts: i
         )
     predictions = run.read_predictions()
     chosen = chosen_texts(len(predictions["labels"]), texts)
-    return ExportSource(
-        artifact=artifact,
-        record=record,
-        study=study.name,
-        labels=record.task.outputs.truth(predictions["labels"]),
-        logits=predictions["logits"],
-        chosen=chosen,
-        texts=_test_texts(read_again(folder, study.data, record.spec.data), record, predictions, chosen),
-        recommended_among=among,
-        said=said,
-    )
+    tested = _test_texts(read_again(folder, study.data, record.spec.data), record, predictions, chosen)
+    source = _as_trained(artifact, record, predictions, study=study.name, chosen=chosen, texts=tested)
+    return replace(source, recommended_among=among, said=said)
 
 
 def fitted_source(run: RunFolder, study: str, texts: Sequence[Text]) -> ExportSource:
@@ -133,15 +125,29 @@ def fitted_source(run: RunFolder, study: str, texts: Sequence[Text]) -> ExportSo
     """
     artifact, record, predictions = describe(run.path), run.read(), run.read_predictions()
     assert record is not None
+    tested, chosen = [texts[i] for i in predictions["indices"]], np.arange(len(texts))
+    source = _as_trained(artifact, record, predictions, study=study, chosen=chosen, texts=tested)
+    return replace(source, judged=False)
+
+
+def _as_trained(
+    artifact: Artifact,
+    record: RunRecord,
+    predictions: dict[str, np.ndarray],
+    *,
+    study: str,
+    chosen: np.ndarray,
+    texts: list[Text],
+) -> ExportSource:
+    """Return a run as its folder has it; see :class:`ExportSource`."""
     return ExportSource(
         artifact=artifact,
         record=record,
         study=study,
         labels=record.task.outputs.truth(predictions["labels"]),
         logits=predictions["logits"],
-        chosen=np.arange(len(texts)),
-        texts=[texts[i] for i in predictions["indices"]],
-        judged=False,
+        chosen=chosen,
+        texts=texts,
     )
 
 
