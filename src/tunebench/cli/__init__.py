@@ -32,7 +32,9 @@ from tunebench.cli import watch  # noqa: F401
 from tunebench.cli import importing  # noqa: F401
 from tunebench.cli import data  # noqa: F401
 from tunebench.cli import strategies  # noqa: F401
-from tunebench.cli import machine  # noqa: F401
+from tunebench.cli import doctor  # noqa: F401
+from tunebench.cli import bench  # noqa: F401
+from tunebench.cli import version  # noqa: F401
 from tunebench.cli import export  # noqa: F401
 from tunebench.cli import serve  # noqa: F401
 # isort: on

@@ -1,34 +1,18 @@
-"""``doctor``, ``bench`` and ``version``."""
+"""``bench``: one command, and a function for each thing that it measures."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tunebench import __version__
 from tunebench.cli.app import JsonOption, ThreadsOption, app
-from tunebench.cli.console import out, print_json, tell
+from tunebench.cli.console import print_json, tell
 
-
-@app.command(epilog="Example: tunebench doctor --json")
-def doctor(json_: JsonOption = False) -> None:
-    """Check this machine: processor, memory, disk, packages, and what is missing."""
-    from tunebench.engine.native.loading import kernels_finding
-    from tunebench.machine.doctor import examine
-
-    found = [*examine(folder=Path(".")), kernels_finding()]
-    if json_:
-        print_json([vars(finding) for finding in found])
-    else:
-        for finding in found:
-            mark = {"ok": "ok     ", "note": "note   ", "problem": "problem"}[finding.level]
-            advice = f"  ({finding.advice})" if finding.advice else ""
-            out.print(f"{mark} {finding.topic:<22} {finding.value}{advice}", markup=False)
-    if any(finding.level == "problem" for finding in found):
-        raise typer.Exit(1)
+#: What was measured: as plain values for JSON, and as text.
+_Measured = tuple[dict[str, Any], str]
 
 
 @app.command(epilog="Example: tunebench bench --model minilm --grid; tunebench bench --wall --rounds 3 --json")
@@ -141,98 +125,144 @@ def bench(
     """
     others = tuple(dict.fromkeys(against or ()))
     if choose is not None:
-        from tunebench.benchmarks.against import render_against, run_against
-        from tunebench.choosing.side import choose_side
-
-        compared = run_against(
+        values, text = _choose(
             choose,
-            choose_side,
+            model or "minilm",
             others=others,
-            model=model or "minilm",
             labels=labels,
             seconds=seconds,
             rounds=rounds or 1,
             threads=threads,
-            tell=tell,
         )
-        values, text = compared.to_dict(), render_against(compared)
     elif wall:
-        from tunebench.benchmarks.wall import run_wall
-        from tunebench.benchmarks.wall_result import render_wall
-
-        whole = run_wall(
-            model or "minilm", others=others, labels=labels or 500, rounds=rounds or 3, threads=threads, tell=tell
+        values, text = _wall(
+            model or "minilm", others=others, labels=labels or 500, rounds=rounds or 3, threads=threads
         )
-        values, text = whole.to_dict(), render_wall(whole)
     elif others or labels is not None or rounds is not None:
         raise typer.BadParameter(
             "--against, --labels and --rounds go with --choose or --wall", param_hint="--choose"
         )
     elif serve:
-        from tunebench.benchmarks.serving import run_serve_bench
-        from tunebench.benchmarks.serving_result import render_serve
-
-        served = run_serve_bench(model or "minilm", seconds=seconds, threads=threads, tell=tell)
-        values, text = served.to_dict(), render_serve(served)
+        values, text = _serve(model or "minilm", seconds=seconds, threads=threads)
     elif scaling:
-        from tunebench.benchmarks.scaling import run_scaling_bench
-        from tunebench.benchmarks.scaling_result import render_scaling, save_scaling_figure
-        from tunebench.files import write_json
-
-        grown = run_scaling_bench(model or "minilm", threads=threads, tell=tell)
-        values, text = grown.to_dict(), render_scaling(grown)
-        if out_ is not None:
-            write_json(out_ / "scaling.json", values)
-            save_scaling_figure(grown, out_ / "scaling")
+        values, text = _scaling(model or "minilm", threads=threads, folder=out_)
     elif statistics:
-        from tunebench.benchmarks.coverage import run_and_render
-
-        values, text = run_and_render(out_, part=part, tell=tell)
+        values, text = _statistics(out_, part=part)
     elif prefix:
-        from tunebench.benchmarks.prefix import render_prefix, run_prefix_bench
-
-        frozen = run_prefix_bench(model or "distilbert", seconds=seconds, threads=threads, tell=tell)
-        values, text = frozen.to_dict(), render_prefix(frozen)
+        values, text = _prefix(model or "distilbert", seconds=seconds, threads=threads)
     elif profile:
-        from tunebench.benchmarks.profile import render_profile, run_profile
-
-        values = run_profile(model or "distilbert", attention_dropout=attention_dropout, threads=threads, tell=tell)
-        text = render_profile(values)
+        values, text = _profile(model or "distilbert", attention_dropout=attention_dropout, threads=threads)
     else:
-        from tunebench.benchmarks.training import render, run_bench
-
-        result = run_bench(
+        values, text = _steps(
             model or "distilbert",
             seconds=seconds,
             attention_dropout=attention_dropout,
             compiled=compile_,
             without=without_native,
             threads=threads,
-            tell=tell,
+            grid=grid,
         )
-        values, text = result.to_dict(), render(result, grid=grid)
     if json_:
         print_json(values)
     else:
         sys.stdout.write(text)
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    out.print(__version__)
+def _choose(
+    data: str,
+    model: str,
+    *,
+    others: tuple[str, ...],
+    labels: int | None,
+    seconds: float,
+    rounds: int,
+    threads: int | None,
+) -> _Measured:
+    from tunebench.benchmarks.against import render_against, run_against
+    from tunebench.choosing.side import choose_side
+
+    found = run_against(
+        data,
+        choose_side,
+        others=others,
+        model=model,
+        labels=labels,
+        seconds=seconds,
+        rounds=rounds,
+        threads=threads,
+        tell=tell,
+    )
+    return found.to_dict(), render_against(found)
 
 
-def _version_option(wanted: bool) -> None:
-    if wanted:
-        version()
-        raise typer.Exit
+def _wall(model: str, *, others: tuple[str, ...], labels: int, rounds: int, threads: int | None) -> _Measured:
+    from tunebench.benchmarks.wall import run_wall
+    from tunebench.benchmarks.wall_result import render_wall
+
+    found = run_wall(model, others=others, labels=labels, rounds=rounds, threads=threads, tell=tell)
+    return found.to_dict(), render_wall(found)
 
 
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version_option, is_eager=True)
-    ] = False,
-) -> None:
-    """Options of the command line itself; what they do happens while they are parsed."""
+def _serve(model: str, *, seconds: float, threads: int | None) -> _Measured:
+    from tunebench.benchmarks.serving import run_serve_bench
+    from tunebench.benchmarks.serving_result import render_serve
+
+    found = run_serve_bench(model, seconds=seconds, threads=threads, tell=tell)
+    return found.to_dict(), render_serve(found)
+
+
+def _scaling(model: str, *, threads: int | None, folder: Path | None) -> _Measured:
+    from tunebench.benchmarks.scaling import run_scaling_bench
+    from tunebench.benchmarks.scaling_result import render_scaling, save_scaling_figure
+    from tunebench.files import write_json
+
+    found = run_scaling_bench(model, threads=threads, tell=tell)
+    values = found.to_dict()
+    if folder is not None:
+        write_json(folder / "scaling.json", values)
+        save_scaling_figure(found, folder / "scaling")
+    return values, render_scaling(found)
+
+
+def _statistics(folder: Path | None, *, part: float) -> _Measured:
+    from tunebench.benchmarks.coverage import run_and_render
+
+    return run_and_render(folder, part=part, tell=tell)
+
+
+def _prefix(model: str, *, seconds: float, threads: int | None) -> _Measured:
+    from tunebench.benchmarks.prefix import render_prefix, run_prefix_bench
+
+    found = run_prefix_bench(model, seconds=seconds, threads=threads, tell=tell)
+    return found.to_dict(), render_prefix(found)
+
+
+def _profile(model: str, *, attention_dropout: float | None, threads: int | None) -> _Measured:
+    from tunebench.benchmarks.profile import render_profile, run_profile
+
+    values = run_profile(model, attention_dropout=attention_dropout, threads=threads, tell=tell)
+    return values, render_profile(values)
+
+
+def _steps(
+    model: str,
+    *,
+    seconds: float,
+    attention_dropout: float | None,
+    compiled: bool,
+    without: bool,
+    threads: int | None,
+    grid: bool,
+) -> _Measured:
+    from tunebench.benchmarks.training import render, run_bench
+
+    found = run_bench(
+        model,
+        seconds=seconds,
+        attention_dropout=attention_dropout,
+        compiled=compiled,
+        without=without,
+        threads=threads,
+        tell=tell,
+    )
+    return found.to_dict(), render(found, grid=grid)
