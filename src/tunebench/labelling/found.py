@@ -50,10 +50,10 @@ class LabelsFound:
 
     study: str
     doublings: tuple[Doubling, ...]
-    texts: int
-    suspects: tuple[Suspect, ...]
-    refused: str
-    next_texts: tuple[NextText, ...] | None
-    passed_over: tuple[str, ...]
-    files: tuple[Path, ...]
+    texts: int = 0
+    suspects: tuple[Suspect, ...] = ()
+    refused: str = ""
+    next_texts: tuple[NextText, ...] | None = None
+    passed_over: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
     reading: tuple[str, ...] = ()

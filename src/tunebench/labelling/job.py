@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,43 +87,37 @@ def study_labels(
     """
     folder, execution = Path(folder), execution or Execution()
     comparison = load_comparison(folder)
-    found = doublings(analyse(comparison))
+    found = LabelsFound(comparison.name, doublings(analyse(comparison)))
     study = StudyStore.open(folder).study()
     place = out or folder / "labels"
     if isinstance(study, ImportedStudy):
-        why = "the runs were imported, so their texts are not known"
-        _refuse_unlabelled(unlabelled, why)
-        return LabelsFound(comparison.name, found, 0, (), why, None, (), ())
+        return _not_judged(found, "the runs were imported, so their texts are not known", unlabelled)
     dataset = read_again(folder, study.data, StudyStore.open(folder).trainable()[0].data)
     if not dataset.task.exclusive:
         why = f"confident learning is for one label a text, and the task is {dataset.task.label}"
-        _refuse_unlabelled(unlabelled, why)
-        return LabelsFound(comparison.name, found, 0, (), why, None, (), ())
+        return _not_judged(found, why, unlabelled)
     others = None if unlabelled is None else _read_unlabelled(unlabelled, options, columns, dataset, study)
     labelled = _judge(study, dataset, execution, doing)
     suspects = _suspects(labelled)
-    files = [place / "suspects.csv", place / "suspects.html"]
+    files = place / "suspects.csv", place / "suspects.html"
     write_text(files[0], _csv(suspects, Suspect))
     write_text(files[1], suspects_page(comparison.name, suspects, dataset.label_names, len(labelled.texts)))
+    found = replace(found, texts=len(labelled.texts), suspects=suspects, files=files)
     if others is None:
-        return LabelsFound(comparison.name, found, len(labelled.texts), suspects, "", None, (), tuple(files))
+        return found
     proposed, passed_over = _next(labelled, others, count)
-    files.append(place / "next.csv")
-    write_text(files[2], _csv(proposed, NextText))
-    return LabelsFound(
-        comparison.name,
+    write_text(place / "next.csv", _csv(proposed, NextText))
+    return replace(
         found,
-        len(labelled.texts),
-        suspects,
-        "",
-        proposed,
-        passed_over,
-        tuple(files),
-        others.reading,
+        next_texts=proposed,
+        passed_over=passed_over,
+        files=(*files, place / "next.csv"),
+        reading=others.reading,
     )
 
 
-def _refuse_unlabelled(unlabelled: Path | None, why: str) -> None:
+def _not_judged(found: LabelsFound, why: str, unlabelled: Path | None) -> LabelsFound:
+    """Return what is known without looking at labels; without them, no texts can be proposed either."""
     if unlabelled is not None:
         raise DataError(
             "No texts can be proposed for labelling.",
@@ -131,6 +125,7 @@ def _refuse_unlabelled(unlabelled: Path | None, why: str) -> None:
             allowed=f"a study of texts with one label each; {why}",
             fix="leave --unlabelled out",
         )
+    return replace(found, refused=why)
 
 
 def _judge(

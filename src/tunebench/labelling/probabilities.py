@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from tunebench.data.text import Text, by_side
 from tunebench.data.tokenizer import tokenizer_fingerprint
@@ -112,9 +113,7 @@ def _fitted(
         return [fixed] * len(grid)
     found = []
     for head in fit_path(vectors, np.searchsorted(there, labels), grid):
-        logits = head.logits(others).astype(np.float64)
-        shifted = np.exp(logits - logits.max(1, keepdims=True))
         whole = np.zeros((len(others), classes))
-        whole[:, there] = shifted / shifted.sum(1, keepdims=True)
+        whole[:, there] = scipy.special.softmax(head.logits(others).astype(np.float64), axis=1)
         found.append(whole)
     return found
