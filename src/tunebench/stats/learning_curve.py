@@ -117,36 +117,20 @@ def fit_learning_curve(
     means = np.bincount(which, weights=scores) / counts
     reference = float(np.exp(np.log(distinct).mean()))
     x = distinct / reference
-    df = len(scores) - len(distinct)
-    if df:
-        squares = np.bincount(which, weights=(scores - means[which]) ** 2)
-        if not squares.any():
-            return Refusal("the runs of each size gave the same score: nothing tells noise from curve")
-        noise, slopes = BETWEEN, np.linspace(*NOISE_SLOPES, 41)
-        scales, chances = _noise(x, squares, counts - 1, slopes)
-    elif len(distinct) >= 5:
-        df = len(distinct) - 3
-        residuals = means - curve_values(_fit(x, means[None], counts), x)[0]
-        noise, slopes, chances = "residuals of the fit", np.zeros(1), np.ones(1)
-        scales = np.array([(residuals**2).sum() / df])
-    else:
-        return Refusal(
-            f"one run at each of {len(distinct)} sizes: nothing tells noise from curve; run more seeds or sizes"
-        )
-    expected = (chances * scales) @ x ** -slopes[:, None] / counts
-    fall = _fall(distinct, means, np.sqrt(expected), df)
+    noise = _noise_of(x, scores, which, means, counts)
+    if isinstance(noise, Refusal):
+        return noise
+    expected = noise.expected(x, counts)
+    fall = _fall(distinct, means, np.sqrt(expected), noise.df)
     if fall:
         return fall
     best = _fit(x, means[None], 1 / expected)
-    fit_p = _lack_of_fit(x, means, best, expected, df) if noise == BETWEEN else None
+    fit_p = _lack_of_fit(x, means, best, expected, noise.df) if noise.source == BETWEEN else None
     if fit_p is not None and fit_p < 0.01:
         return Refusal(
             f"the scores do not follow a power law (test of lack of fit, p = {fit_p:.2g}): no learning curve"
         )
-    drawn = rng.choice(len(slopes), size=resamples, p=chances)
-    variances = scales[drawn, None] * x ** -slopes[drawn, None] / counts * df / rng.chisquare(df, (resamples, 1))
-    errors = rng.standard_normal((resamples, len(x))) * np.sqrt(variances)
-    draws = _fit(x, curve_values(best, x) + errors, 1 / expected)
+    draws = _fit(x, curve_values(best, x) + noise.draw(x, counts, rng, resamples), 1 / expected)
     return LearningCurve(
         float(best[0, 0]),
         float(best[0, 1]),
@@ -155,7 +139,7 @@ def fit_learning_curve(
         tuple(int(size) for size in distinct),
         tuple(means.tolist()),
         len(scores),
-        noise,
+        noise.source,
         "power law, parametric bootstrap",
         "seeds",
         draws,
@@ -177,7 +161,68 @@ def curve_values(parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.asarray(ceiling - drop * x**-exponent)
 
 
-def _noise(x: np.ndarray, squares: np.ndarray, df: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _Noise:
+    """The variance between runs of one size, proportional to a power of the size that is not known for sure.
+
+    Attributes:
+        source: Where it was taken from.
+        df: Degrees of freedom of the variances.
+        slopes: Powers, ``(slopes,)``: the variance is proportional to ``x ** -slope``.
+        scales: The variance at ``x = 1`` for each slope.
+        chances: How likely the runs make each slope.
+    """
+
+    source: str
+    df: int
+    slopes: np.ndarray
+    scales: np.ndarray
+    chances: np.ndarray
+
+    def expected(self, x: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return the expected variance of the mean of so many runs at each size."""
+        return np.asarray((self.chances * self.scales) @ x ** -self.slopes[:, None] / counts)
+
+    def draw(self, x: np.ndarray, counts: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
+        """Draw errors of the means, ``(resamples, sizes)``: first a slope, then a variance, then normal errors."""
+        drawn = rng.choice(len(self.slopes), size=resamples, p=self.chances)
+        variances = self.scales[drawn, None] * x ** -self.slopes[drawn, None] / counts
+        variances = variances * self.df / rng.chisquare(self.df, (resamples, 1))
+        return rng.standard_normal((resamples, len(x))) * np.sqrt(variances)
+
+
+def _noise_of(
+    x: np.ndarray, scores: np.ndarray, which: np.ndarray, means: np.ndarray, counts: np.ndarray
+) -> _Noise | Refusal:
+    """Take the noise from the runs of each size; where each has one run, from the residuals of a fit.
+
+    Args:
+        x: Sizes over the reference, ``(sizes,)``.
+        scores: One a run.
+        which: The size of each run, as a position in ``x``.
+        means: Mean score at each size.
+        counts: Runs at each size.
+    """
+    df = len(scores) - len(x)
+    if df:
+        squares = np.bincount(which, weights=(scores - means[which]) ** 2)
+        if not squares.any():
+            return Refusal("the runs of each size gave the same score: nothing tells noise from curve")
+        slopes = np.linspace(*NOISE_SLOPES, 41)
+        return _Noise(BETWEEN, df, slopes, *_likely_noise(x, squares, counts - 1, slopes))
+    if len(x) < 5:
+        return Refusal(
+            f"one run at each of {len(x)} sizes: nothing tells noise from curve; run more seeds or sizes"
+        )
+    df = len(x) - 3
+    residuals = means - curve_values(_fit(x, means[None], counts), x)[0]
+    scales = np.array([(residuals**2).sum() / df])
+    return _Noise("residuals of the fit", df, np.zeros(1), scales, np.ones(1))
+
+
+def _likely_noise(
+    x: np.ndarray, squares: np.ndarray, df: np.ndarray, slopes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the variance at ``x = 1`` for each slope, and how likely the runs make each slope.
 
     The likelihood is that of the sums of squares, chi-squared with ``df`` degrees of freedom each, the
