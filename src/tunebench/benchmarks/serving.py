@@ -87,16 +87,10 @@ def run_serve_bench(
     spell = seconds / len(folders) / (2 * len(concurrency))
     with tempfile.TemporaryDirectory(prefix="tunebench-") as name:
         root = Path(name)
-        texts, labels, refused = _prepare(
-            root,
-            model,
-            formats=tuple(dict.fromkeys(folders.values())),
-            data=data,
-            reviews=reviews,
-            train_size=train_size,
-            max_length=max_length,
-            tell=tell,
-        )
+        tell(f"training: LoRA on {train_size} texts")
+        _train(root, model, data=data, reviews=reviews, train_size=train_size, max_length=max_length)
+        refused = _export(root, tuple(dict.fromkeys(folders.values())), tell)
+        texts, labels = _test_part(root, reviews)
         found: dict[str, ServeSide] = {}
         reference: np.ndarray | None = None
         for side in [side for side, folder in folders.items() if folder not in refused]:
@@ -122,23 +116,11 @@ def run_serve_bench(
     )
 
 
-def _prepare(
-    root: Path,
-    model: str,
-    *,
-    formats: Sequence[str],
-    data: str,
-    reviews: int,
-    train_size: int,
-    max_length: int,
-    tell: Callable[[str], None],
-) -> tuple[list[str], np.ndarray, dict[str, str]]:
-    """Train and export into a folder; return the test part's texts and labels, and which exports were refused."""
+def _train(root: Path, model: str, *, data: str, reviews: int, train_size: int, max_length: int) -> None:
+    """Run a study of one run in the folder ``study``."""
     from tunebench.execution.display import PlainDisplay
     from tunebench.execution.plan import make_plan
     from tunebench.execution.runner import Job, run_plan
-    from tunebench.inference.export import export_run
-    from tunebench.inference.export.source import open_source
     from tunebench.store.study_folder import StudyStore
     from tunebench.training.registry import run_one
 
@@ -154,7 +136,6 @@ def _prepare(
         "batch_size": 16,
     }
     study, execution = StudyConfig.model_validate(settings), Execution(device="cpu")
-    tell(f"training: LoRA on {train_size} texts")
     plan = make_plan(study, execution=execution, folder=root / "study", budget_seconds=None, measure=False)
     store = StudyStore.create(root / "study", study, list(plan.runs))
     summary = run_plan(
@@ -163,6 +144,12 @@ def _prepare(
     )
     if summary.failed:
         raise ModelError("The model could not be trained for the measurement.", value=model)
+
+
+def _export(root: Path, formats: Sequence[str], tell: Callable[[str], None]) -> dict[str, str]:
+    """Export the run into a folder a format; return why formats were refused."""
+    from tunebench.inference.export import export_run
+
     refused: dict[str, str] = {}
     for format_ in formats:
         tell(f"exporting: {format_}")
@@ -176,9 +163,16 @@ def _prepare(
     for number in range(_ADAPTERS if "adapter" in formats else 0):
         # The same weights under eight names: they take the memory and the work of eight.
         shutil.copytree(root / "adapter", root / f"adapter-{number}")
+    return refused
+
+
+def _test_part(root: Path, reviews: int) -> tuple[list[str], np.ndarray]:
+    """Return texts and labels of the study's test part, at most so many."""
+    from tunebench.inference.export.source import open_source
+
     source = open_source(root / "study", run_id=None, recommended=False, texts=reviews)
     (texts,) = by_side(source.texts)
-    return texts, source.labels[source.chosen], refused
+    return texts, source.labels[source.chosen]
 
 
 @contextmanager
