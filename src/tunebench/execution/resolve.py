@@ -28,7 +28,7 @@ from tunebench.study.spec import RunSpec
 
 if TYPE_CHECKING:
     from tunebench.models.architectures import Architecture
-    from tunebench.models.weights import Base
+    from tunebench.models.base import Base
     from tunebench.tasks.base import Task
 
 

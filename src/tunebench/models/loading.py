@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.errors import ModelError, first_line
 from tunebench.models.architectures import Architecture, architecture_of, load_configuration, quiet_transformers
+from tunebench.models.base import Base
 from tunebench.models.checks import PICKLED_HEAD
-from tunebench.models.weights import SINGLE_LABEL, Base, StoredWeights, refuse_unfit, stored_weights
+from tunebench.models.weights import SINGLE_LABEL, StoredWeights, refuse_unfit, stored_weights
 from tunebench.tasks.registry import task_of
 
 if TYPE_CHECKING:
