@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import TrainerState
 
 import factories
@@ -84,6 +85,28 @@ def train(
 def stop_after(steps: int) -> Callable[[], bool]:
     calls = iter(range(10**6))
     return lambda: next(calls) + 1 >= steps
+
+
+def test_what_the_base_was_like_is_recorded_as_it_was_loaded(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(tiny_model("bert"), tmp_path / "base"))
+    weights = load_file(base / "model.safetensors")
+    wrapped = {f"module.{name}": value for name, value in weights.items() if "pooler" not in name}
+    save_file(wrapped, base / "model.safetensors")
+    spec, dataset = make_spec(base, reviews, epochs=1, train_sizes=[40])
+    folder = RunFolder(tmp_path / spec.run_id)
+    folder.begin(spec)
+
+    def report(progress: Progress) -> None:
+        if progress.phase == "train":  # a base that is gone by now is no reason to lose the run
+            shutil.rmtree(base, ignore_errors=True)
+
+    record = run_one(Attempt(spec, dataset, folder, Execution(device="cpu", threads=1), report=report))
+    assert not base.exists() and record.status == "complete"
+    said = record.environment.machine
+    assert said["prefix_taken_off_weights"] == "module."
+    assert said["drawn_with_the_head"] == ["bert.pooler.dense.bias", "bert.pooler.dense.weight"]
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,12 @@ def restore_model(artifact: Artifact) -> tuple[nn.Module, Path]:
             own = (artifact.path / "tokenizer_config.json").exists()
             tokens = artifact.path if own else model_folder(artifact.base.source, artifact.base.revision)
         else:
-            model, missing = load_stored(
+            stored = load_stored(
                 artifact.path, label_names=artifact.label_names, problem_type=artifact.task.problem_type
             )
-            if missing:
-                raise lacking_head(artifact.path, missing, architecture_of(model.config).is_new_head)
+            model = stored.model
+            if stored.drawn:
+                raise lacking_head(artifact.path, stored.drawn, architecture_of(stored.model.config).is_new_head)
             tokens = artifact.path
     return model.eval(), tokens
 
@@ -67,12 +68,12 @@ def load_adapter(artifact: Artifact) -> nn.Module:
 
     assert artifact.base is not None
     folder = model_folder(artifact.base.source, artifact.base.revision)
-    base, missing = load_stored(folder, label_names=artifact.label_names, problem_type=artifact.task.problem_type)
+    base = load_stored(folder, label_names=artifact.label_names, problem_type=artifact.task.problem_type)
     try:
         with warnings.catch_warnings():
             # PEFT warns of missing parameters and goes on; below they are an error.
             warnings.filterwarnings("ignore", message="Found missing adapter keys")
-            model: nn.Module = PeftModel.from_pretrained(base, str(artifact.path), is_trainable=False)
+            model: nn.Module = PeftModel.from_pretrained(base.model, str(artifact.path), is_trainable=False)
     except KeyError as error:
         # What it raises for a head that is missing.
         _refuse_missing([str(error.args[0])], artifact.path)
@@ -89,7 +90,7 @@ def load_adapter(artifact: Artifact) -> nn.Module:
     _refuse_missing(sorted(lost), artifact.path)
     carried = [f".{_plain(name)}" for name in stored]
     # What the base's files lack must be in the adapter, or it was drawn at random just now.
-    random_ = [name for name in missing if not any(other.endswith(f".{name}") for other in carried)]
+    random_ = [name for name in base.drawn if not any(other.endswith(f".{name}") for other in carried)]
     _refuse_missing(random_, artifact.path)
     return model
 

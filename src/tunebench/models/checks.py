@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,7 +202,7 @@ def check_token_ids(tokenizer: PreTrainedTokenizerBase, rows: int | None, folder
         )
 
 
-def lacking_head(folder: Path, missing: list[str], is_new_head: Callable[[str], bool]) -> ModelError:
+def lacking_head(folder: Path, missing: Sequence[str], is_new_head: Callable[[str], bool]) -> ModelError:
     """Return the error for a model that lacks parts of its head, so that an answer would be random.
 
     Args:

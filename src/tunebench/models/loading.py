@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from tunebench.models.reference import BaseHead
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedClassifier:
+    """A classifier in memory, and what its files were like.
+
+    Attributes:
+        model: The classifier, in evaluation mode.
+        drawn: Names of parameters that were drawn: missing, or of another shape, as a head for another number of
+            classes. All of them belong to the head.
+        lacking: Those of :attr:`drawn` that pretrained encoders of the family are saved with: BERT's pooler.
+        prefix: A wrapper's prefix that was taken off the names of the weights.
+    """
+
+    model: PreTrainedModel
+    drawn: tuple[str, ...]
+    lacking: tuple[str, ...]
+    prefix: str
 
 
 def load_architecture(folder: Path) -> Architecture:
@@ -62,7 +81,7 @@ def load_classifier(
         problem_type=problem_type,
         attention_dropout=attention_dropout,
         base_head=base_head,
-    )[0]
+    ).model
 
 
 def load_stored(
@@ -72,12 +91,8 @@ def load_stored(
     problem_type: str = SINGLE_LABEL,
     attention_dropout: float | None = None,
     base_head: BaseHead | None = None,
-) -> tuple[PreTrainedModel, list[str]]:
-    """Do what :func:`load_classifier` does, and say which parameters the files do not hold.
-
-    Returns:
-        The model, and the names of parameters that were drawn: missing, or of another shape, as a head for
-        another number of classes. All of them belong to the head.
+) -> LoadedClassifier:
+    """Do what :func:`load_classifier` does, and say what the files were like.
 
     Raises:
         ModelError: See :func:`load_classifier`.
@@ -101,7 +116,7 @@ def load_stored(
         from tunebench.models.heads import compute_exactly
 
         compute_exactly(model, architecture)
-    return model, drawn
+    return LoadedClassifier(model, tuple(drawn), _lacking(drawn, architecture), stored.prefix)
 
 
 def inspect_base(folder: Path) -> Base:
@@ -127,12 +142,17 @@ def inspect_base(folder: Path) -> Base:
         stored=stored,
         head=head,
         drawn=tuple(drawn),
-        lacking=tuple(name for name in drawn if not architecture.is_new_head(name)),
+        lacking=_lacking(drawn, architecture),
         label_names=names if head else (),
         problem=problem,
         pickled_head=(folder / PICKLED_HEAD).exists(),
         source=str(folder),
     )
+
+
+def _lacking(drawn: Sequence[str], architecture: Architecture) -> tuple[str, ...]:
+    """Return what of a head that was drawn pretrained encoders of the family are saved with."""
+    return tuple(name for name in drawn if not architecture.is_new_head(name))
 
 
 def _classifier_config(

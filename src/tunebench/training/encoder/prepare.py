@@ -30,7 +30,7 @@ from tunebench.engine.trained_rows import TrainedRows
 from tunebench.files import default_cache_dir
 from tunebench.machine import devices
 from tunebench.models.architectures import Architecture, architecture_of, count_parameters, unwrap
-from tunebench.models.loading import load_classifier
+from tunebench.models.loading import load_stored
 from tunebench.models.pooling import pool_mean
 from tunebench.models.sources import model_folder
 from tunebench.models.tokenizer import load_tokenizer
@@ -76,6 +76,10 @@ class Prepared:
     shared: SharedMasks | None = None
     #: What the record says of the attention on a GPU.
     attention: str | None = None
+    #: A wrapper's prefix that was taken off the names of the base's weights.
+    weights_prefix: str = ""
+    #: What pretrained encoders of the family are saved with, and the base is not; it was drawn with the head.
+    lacking: tuple[str, ...] = ()
 
 
 def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any]] | None = None) -> Prepared:
@@ -95,15 +99,15 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
     """
     set_seed(spec.seed)
     task = TASKS[spec.task]
-    folder = model_folder(spec.model.source, spec.model.revision)
-    model: nn.Module = load_classifier(
-        folder,
+    base = load_stored(
+        model_folder(spec.model.source, spec.model.revision),
         label_names=spec.data.label_names,
         problem_type=task.problem_type,
         attention_dropout=spec.attention_dropout,
         base_head=spec.base_head,
     )
-    architecture = architecture_of(model.config)
+    model: nn.Module = base.model
+    architecture = architecture_of(base.model.config)
     strategy = STRATEGIES[spec.kind]
     params = spec.strategy_params
     if spec.pooling == "mean" and "pooling" not in spec.without_effect:
@@ -159,7 +163,19 @@ def prepare_model(spec: RunSpec, *, device: str, batches: Iterable[dict[str, Any
             fingerprint=spec.model.fingerprint,
         )
     return Prepared(
-        model, architecture, workload, fast, autocast, parameters, multiplier, step_hook, prefix, shared, attention
+        model,
+        architecture,
+        workload,
+        fast,
+        autocast,
+        parameters,
+        multiplier,
+        step_hook,
+        prefix,
+        shared,
+        attention,
+        base.prefix,
+        base.lacking,
     )
 
 

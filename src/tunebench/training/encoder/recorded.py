@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from tunebench.engine.fast.attach import FastEncoder, kernels_for
 from tunebench.machine import devices
-from tunebench.models.loading import inspect_base
-from tunebench.models.sources import model_folder
 from tunebench.study.spec import RunSpec
 from tunebench.training.encoder.prepare import Prepared
 
@@ -49,11 +47,10 @@ def recorded_settings(
         settings["frozen_prefix"] = prefix
     if rows is not None:
         settings["trained_embedding_rows"], settings["embedding_rows"] = rows.counts
-    base = inspect_base(model_folder(spec.model.source, spec.model.revision))
-    if base.stored.prefix:
-        settings["prefix_taken_off_weights"] = base.stored.prefix
-    if base.lacking:
-        settings["drawn_with_the_head"] = list(base.lacking)
+    if prepared.weights_prefix:
+        settings["prefix_taken_off_weights"] = prepared.weights_prefix
+    if prepared.lacking:
+        settings["drawn_with_the_head"] = list(prepared.lacking)
     return settings
 
 

@@ -93,12 +93,12 @@ class EntailmentClassifier:
                 allowed=" or ".join(_AGAINST),
                 fix="name such a model for this strategy (model: in its settings)",
             )
-        model, missing = load_stored(folder, label_names=self.labels.names)
-        architecture = architecture_of(model.config)
-        if missing:
-            raise lacking_head(folder, missing, architecture.is_new_head)
-        self.workload: Workload = count(model, architecture)
-        self.model: Any = model.eval().to(device)
+        stored = load_stored(folder, label_names=self.labels.names)
+        architecture = architecture_of(stored.model.config)
+        if stored.drawn:
+            raise lacking_head(folder, stored.drawn, architecture.is_new_head)
+        self.workload: Workload = count(stored.model, architecture)
+        self.model: Any = stored.model.eval().to(device)
         self.tokenizer: Any = load_tokenizer(folder)
         self.hypotheses, self.exclusive = list(hypotheses), exclusive
         self.max_length, self.device = max_length, device
