@@ -188,7 +188,7 @@ class _Noise:
         drawn = rng.choice(len(self.slopes), size=resamples, p=self.chances)
         variances = self.scales[drawn, None] * x ** -self.slopes[drawn, None] / counts
         variances = variances * self.df / rng.chisquare(self.df, (resamples, 1))
-        return rng.standard_normal((resamples, len(x))) * np.sqrt(variances)
+        return np.asarray(rng.standard_normal((resamples, len(x))) * np.sqrt(variances))
 
 
 def _noise_of(
