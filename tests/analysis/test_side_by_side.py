@@ -52,6 +52,39 @@ def test_the_same_runs_in_two_studies_stand_there_once(studies: list[Path], tmp_
     assert "full is the same runs in one and copy; it stands here once." in both.notes
 
 
+@pytest.mark.parametrize("unfinished_first", [True, False])
+def test_of_the_same_runs_the_results_that_one_study_has_are_kept(
+    studies: list[Path], tmp_path: Path, unfinished_first: bool
+) -> None:
+    copy = shutil.copytree(studies[0], tmp_path / "copy")
+    lost, cut = sorted(copy.glob("runs/lora-*"))[:2]
+    shutil.rmtree(lost)
+    (cut / "record.json").write_bytes((cut / "record.json").read_bytes()[:200])
+    both = load_side_by_side([copy, studies[0]] if unfinished_first else [studies[0], copy])
+    whole = {cell.spec.run_id: cell.score("macro_f1") for cell in load_comparison(studies[0]).cells}
+    assert {cell.spec.run_id: cell.score("macro_f1") for cell in both.cells} == whole
+    (said,) = [note for note in both.notes if note.startswith("lora is the same runs")]
+    assert said.endswith("stands here once, and 2 runs of it are from one.") == unfinished_first
+
+
+def test_the_same_plan_with_other_results_is_not_the_same_runs(studies: list[Path], tmp_path: Path) -> None:
+    again = make_study_folder(tmp_path, sizes=[200], name="again", skill={"full": 1.2})
+    both = load_side_by_side([studies[0], again])
+    assert both.labels == ["full.one", "lora.one", "full.again", "lora.again"]
+    for study, name in ((studies[0], "one"), (again, "again")):
+        own = sorted(cell.row["macro_f1"] for cell in load_comparison(study).cells)
+        assert sorted(c.row["macro_f1"] for c in both.cells if c.spec.label.endswith(f".{name}")) == own
+    assert not any("the same runs" in note for note in both.notes)
+
+
+def test_studies_whose_names_begin_alike_are_not_mixed(studies: list[Path], tmp_path: Path) -> None:
+    name = "customer-questions-from-the-spring-of-2026"
+    folders = [rewritten(folder, tmp_path / f"{name}-{n}", name=f"{name}-{n}") for n, folder in enumerate(studies)]
+    both = load_side_by_side(folders)
+    own = [load_comparison(folder) for folder in folders]
+    assert len(both.labels) == sum(len(study.labels) for study in own)
+
+
 def rewritten(folder: Path, target: Path, **changes: Any) -> Path:
     """Copy a study whose file says something else."""
     shutil.copytree(folder, target)

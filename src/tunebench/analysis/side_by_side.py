@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunebench.analysis.comparison import Comparison
@@ -13,7 +13,7 @@ from tunebench.analysis.load import load_comparison
 from tunebench.analysis.looks import added_seeds, read_early
 from tunebench.analysis.protocol import PROTOCOL
 from tunebench.errors import ConfigError, StoreError
-from tunebench.formatting import listed
+from tunebench.formatting import counted, listed
 from tunebench.store.cell import Cell
 from tunebench.study.models_axis import AT
 
@@ -99,34 +99,102 @@ def _check_protocol(studies: Mapping[str, Comparison]) -> None:
         )
 
 
+@dataclass
+class _Strategy:
+    """A strategy of one study, and what others have of the very same runs.
+
+    Attributes:
+        study: Name of the study that it stands for.
+        label: Its label there.
+        by_seed: Whether each seed chose its own setting.
+        cells: Its runs.
+    """
+
+    study: str
+    label: str
+    by_seed: bool
+    cells: list[Cell]
+
+    def is_same_as(self, other: _Strategy) -> bool:
+        """Tell whether both are the same planned runs, and no run has one result here and another there."""
+        mine, theirs = ({cell.spec.run_id: cell for cell in one.cells} for one in (self, other))
+        return (
+            (self.label, self.by_seed) == (other.label, other.by_seed)
+            and mine.keys() == theirs.keys()
+            and all(_agree(cell, theirs[run_id]) for run_id, cell in mine.items())
+        )
+
+    def join(self, other: _Strategy) -> int:
+        """Take over the runs of which the same strategy of another study has more, and return how many."""
+        theirs = {cell.spec.run_id: cell for cell in other.cells}
+        fuller = [_has(theirs[cell.spec.run_id]) > _has(cell) for cell in self.cells]
+        self.cells = [
+            theirs[cell.spec.run_id] if more else cell for cell, more in zip(self.cells, fuller, strict=True)
+        ]
+        return sum(fuller)
+
+
+def _has(cell: Cell) -> tuple[bool, bool]:
+    """Return what a cell has of its run, in an order: a score on the test part, else the end of its training."""
+    return cell.scored, cell.trained
+
+
+def _agree(cell: Cell, other: Cell) -> bool:
+    """Tell whether two cells of one run have the same result, as far as both have one."""
+    one, two = cell.record, other.record
+    if not (cell.trained and other.trained) or one is None or two is None:
+        return True
+    if one.selected != two.selected:
+        return False
+    if one.scores is None or two.scores is None:
+        return True
+    mine, theirs = one.scores.values, two.scores.values
+    # A version may have known more metrics than another.
+    return all(mine[name] == theirs[name] for name in mine.keys() & theirs.keys())
+
+
 def _together(studies: Mapping[str, Comparison]) -> tuple[list[Cell], list[str], list[str]]:
     """Return the cells of all studies under labels that tell them apart, and what is to be said of them.
 
     The labels of which each seed chose its own setting are returned last.
     """
-    kept: list[tuple[str, str, list[Cell]]] = []
+    kept: list[_Strategy] = []
     notes: list[str] = []
-    seen: dict[tuple[str, bool, frozenset[str]], str] = {}
     for name, study in studies.items():
         for label in study.labels:
-            own = [cell for cell in study.cells if cell.spec.label == label]
-            runs = frozenset(cell.spec.run_id for cell in own)
-            earlier = seen.setdefault((label, label in study.chosen_by_seed, runs), name)
-            if earlier == name:
-                kept.append((name, label, own))
-            else:
-                notes.append(f"{label} is the same runs in {earlier} and {name}; it stands here once.")
-    counts = Counter(label for _, label, _ in kept)
-    shown = {(name, label): _of_study(label, name) if counts[label] > 1 else label for name, label, _ in kept}
-    cells = [_relabelled(cell, shown[name, label]) for name, label, own in kept for cell in own]
-    by_seed = [shown[name, label] for name, label, _ in kept if label in studies[name].chosen_by_seed]
-    return cells, notes, by_seed
+            cells = [cell for cell in study.cells if cell.spec.label == label]
+            own = _Strategy(name, label, label in study.chosen_by_seed, cells)
+            earlier = next((one for one in kept if one.study != name and one.is_same_as(own)), None)
+            if earlier is None:
+                kept.append(own)
+                continue
+            taken = earlier.join(own)
+            source = f", and {counted(taken, 'run')} of it {'is' if taken == 1 else 'are'} from {name}"
+            notes.append(
+                f"{label} is the same runs in {earlier.study} and {name}; it stands here once"
+                f"{source if taken else ''}."
+            )
+    shown = _shown(kept)
+    cells = [_relabelled(cell, label) for one, label in zip(kept, shown, strict=True) for cell in one.cells]
+    return cells, notes, [label for one, label in zip(kept, shown, strict=True) if one.by_seed]
 
 
-def _of_study(label: str, study: str) -> str:
+def _shown(kept: Sequence[_Strategy]) -> list[str]:
+    """Return labels that tell strategies apart: short ones, and whole ones where the short ones are the same."""
+    counts = Counter(one.label for one in kept)
+    whole = [_of_study(one.label, one.study) if counts[one.label] > 1 else one.label for one in kept]
+    short = [
+        _of_study(one.label, one.study, strategy_length=24, length=40) if counts[one.label] > 1 else one.label
+        for one in kept
+    ]
+    again = Counter(short)
+    return [full if again[cut] > 1 else cut for cut, full in zip(short, whole, strict=True)]
+
+
+def _of_study(label: str, study: str, *, strategy_length: int | None = None, length: int | None = None) -> str:
     """Return the label of a strategy of one of several studies: ``lora.monday``, ``lora.monday@minilm``."""
     strategy, at, model = label.partition(AT)
-    return f"{strategy[:24]}.{study}"[:40] + at + model
+    return f"{strategy[:strategy_length]}.{study}"[:length] + at + model
 
 
 def _relabelled(cell: Cell, label: str) -> Cell:
