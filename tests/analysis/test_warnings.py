@@ -37,7 +37,7 @@ def test_warnings_come_when_they_are_due() -> None:
     assert warned(tuned, "One learning rate for lora")
     assert warned(tuned, "at the edge")
     left = compare([make_cell(), make_cell("lora", status="out_of_memory")])
-    assert warned(left, "1 of 2 runs have no score (1 out of memory)")
+    assert warned(left, "1 of 2 runs has no score (1 out of memory)")
     noted = compare([make_cell()], notes=["A remark."], audit={"warnings": ["123 test texts stand in train too."]})
     assert analyse(noted).warnings[-1] == "A remark." and warned(noted, "123 test texts")
 

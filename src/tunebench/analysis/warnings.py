@@ -254,7 +254,8 @@ def _missing(comparison: Comparison) -> list[str]:
     left = [cell for cell in comparison.cells if not cell.scored and id(cell) not in known]
     lines = []
     if left:
-        lines.append(f"{len(left)} of {counted(len(comparison.cells), 'run')} have no score ({states(left)}).")
+        verb = "has" if len(left) == 1 else "have"
+        lines.append(f"{len(left)} of {counted(len(comparison.cells), 'run')} {verb} no score ({states(left)}).")
     folds = [cell for cell in passed_over if cell.is_fold]
     if folds:
         lines.append(
