@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from tunebench import cli
 from tunebench.analysis.analysis import analyse
 from tunebench.analysis.comparison import Comparison
+from tunebench.analysis.ledger import make_ledger
 from tunebench.analysis.load import load_comparison
 from tunebench.api import import_runs, write_report
 from tunebench.errors import TunebenchError
@@ -82,6 +83,47 @@ def only(comparison: Comparison) -> tuple[ImportedRun, RunRecord, str]:
     (cell,) = comparison.cells
     assert isinstance(cell.spec, ImportedRun) and cell.record is not None and cell.record.imported is not None
     return cell.spec, cell.record, "\n".join(cell.record.imported.remarks)
+
+
+def with_predictions(folder: Path, labels: np.ndarray, **files: Any) -> Path:
+    """Write a run with logits, right for all texts but the first."""
+    logits = np.eye(2, dtype=np.float32)[labels]
+    logits[0] = logits[0, ::-1]
+    np.savez(write(folder, config=CONFIG, **files) / "predictions.npz", label_ids=labels, predictions=logits)
+    return folder
+
+
+# What is done with imported runs ---------------------------------------------------------------------
+
+
+def test_a_row_has_the_score_by_the_metric_that_runs_are_compared_by(tmp_path: Path) -> None:
+    bring(write(tmp_path / "run", trainer_state=make_state(), metrics={"eval_accuracy": 0.75}))
+    comparison = load_comparison(tmp_path / "out")
+    (row,) = comparison.rows()
+    assert (row["metric"], row["score"]) == (comparison.metric, row["accuracy"]) == ("accuracy", 0.75)
+
+
+def test_advice_on_imported_runs_names_nothing_that_only_a_study_has(tmp_path: Path) -> None:
+    state = make_state()
+    for entry in state["log_history"]:
+        entry.update({"loss": 0.69} if "loss" in entry else {})
+    run = with_predictions(tmp_path / "run", np.arange(20) % 2, trainer_state=state)
+    import_runs([run], folder=tmp_path / "out", settings=["train_size=80"])
+    (found,) = analyse(load_comparison(tmp_path / "out")).undertrained
+    assert "with the script that trained it" in found.change
+    assert "--out" not in found.change and "min_steps" not in found.change
+
+
+def test_test_texts_of_unknown_data_are_those_of_no_other_study(tmp_path: Path) -> None:
+    for name, labels in (("films", np.arange(20) % 2), ("mails", np.arange(20) // 10)):
+        run = with_predictions(tmp_path / name, labels, trainer_state=make_state())
+        import_runs([run], folder=tmp_path / f"{name}-study", settings=["train_size=80"])
+    ledger = make_ledger([tmp_path])
+    assert [(part.texts, part.runs, part.studies) for part in ledger.parts] == [
+        (20, 1, ("films-study",)),
+        (20, 1, ("mails-study",)),
+    ]
+    assert len(set(ledger.of_study.values())) == ledger.runs == 2
 
 
 # NaN and infinity ------------------------------------------------------------------------------------

@@ -169,7 +169,15 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return every cell as a flat row, in the order of the plan."""
-        return [dict(cell.row) for cell in self.cells]
+        return [cell.row | self._score_of(cell) for cell in self.cells]
+
+    def _score_of(self, cell: Cell) -> dict[str, Any]:
+        """Return the score of an imported run, whose own study told no metric: it is by the metric of this one."""
+        if cell.spec.metric is not None:
+            return {}
+        score, trainable = cell.score(self.metric), cell.row["trainable_params"]
+        ratio = None if score is None or not trainable else score / (trainable / 1e6)
+        return {"metric": self.metric, "score": score, "score_per_million": ratio}
 
     def frame(self) -> pd.DataFrame:
         """Return every cell as a row of a table."""

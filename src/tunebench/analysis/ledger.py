@@ -178,22 +178,27 @@ def _scored(folder: Path) -> list[Scored]:
         return []
     assert cells[0].predictions is not None
     rows, stored = cells[0].predictions()["indices"], TextsFile(folder).read()
-    places = tuple(_places(cells[0], rows))
-    texts = {} if stored is None else dict(zip(_places(cells[0], stored[0]), stored[1].tolist(), strict=True))
+    data = _data_of(cells[0], folder)
+    places = tuple(_places(data, rows))
+    texts = {} if stored is None else dict(zip(_places(data, stored[0]), stored[1].tolist(), strict=True))
     # The answers of another model were scored once, at however many sizes they stand.
     runs = frozenset(cell.spec.label if is_answers(cell.spec) else cell.spec.run_id for cell in cells)
     name, opened = store.study().name, ConfirmationFile(folder).read()
     found = [Scored(name, folder, places, texts, runs)]
     if opened is not None and stored is not None:
-        sealed = tuple(_places(cells[0], np.setdiff1d(stored[0], rows)))
+        sealed = tuple(_places(data, np.setdiff1d(stored[0], rows)))
         found.append(Scored(f"{name} (sealed part)", folder, sealed, texts, frozenset(opened.runs), sealed=True))
     return found
 
 
-def _places(cell: Cell, rows: np.ndarray) -> list[int]:
+def _data_of(cell: Cell, folder: Path) -> str:
+    """Return what tells the data set of a study from others: of unknown data the folder, as nothing is the same."""
+    return cell.spec.data.fingerprint or cell.spec.data.source or str(folder)
+
+
+def _places(data: str, rows: np.ndarray) -> list[int]:
     """Return a hash of each row of a data set: what stands for its text where that was not hashed."""
-    fingerprint = cell.spec.data.fingerprint or cell.spec.data.source
-    return [int(one) for one in text_hashes((fingerprint, row) for row in rows.tolist())]
+    return [int(one) for one in text_hashes((data, row) for row in rows.tolist())]
 
 
 def note_counts(ledger: Ledger) -> None:

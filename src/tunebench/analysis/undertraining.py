@@ -12,6 +12,7 @@ from tunebench.analysis.evidence import Entry
 from tunebench.analysis.log_history import last_step, logged_series
 from tunebench.recipe import ENOUGH_STEPS, FEW_STEPS
 from tunebench.stats import Difference
+from tunebench.store.imported import is_imported
 from tunebench.store.record import RunRecord
 from tunebench.strategies import capabilities_of
 from tunebench.study.spec import RunSpec
@@ -73,6 +74,7 @@ class Training:
         above: The cheap baseline that scores highest above it, and by how much; None where none does.
         guess: What guessing is, where it is not among the classes.
         patience: The evaluations without a better score after which a run stopped; 0 for never.
+        imported: Whether another script trained them, which tunebench cannot run again.
     """
 
     steps: int
@@ -82,6 +84,7 @@ class Training:
     above: tuple[str, str] | None
     guess: str | None = None
     patience: int = 0
+    imported: bool = False
 
     @property
     def few(self) -> bool:
@@ -116,6 +119,8 @@ class Training:
     @property
     def change(self) -> str:
         """What mends it."""
+        if self.imported:
+            return self._change_elsewhere
         again = "and run the study again in a new folder (--out)"
         if self.patience:
             # More steps alone change nothing where early stopping ends the run.
@@ -125,6 +130,16 @@ class Training:
         if self.nothing_learned:
             return f"More steps alone may not help: add learning rates above and below, {again}."
         return f"Train longer: set min_steps: {2 * self.steps}, {again}."
+
+    @property
+    def _change_elsewhere(self) -> str:
+        """What mends runs that another script trained."""
+        again = "with the script that trained it, and import that run"
+        if self.steps < ENOUGH_STEPS:
+            return f"Train longer, {ENOUGH_STEPS} steps or more with a warm-up ratio of 0.1, {again}."
+        if self.nothing_learned:
+            return f"More steps alone may not help: try learning rates above and below {again}."
+        return f"Train longer, {2 * self.steps} steps or more, {again}."
 
 
 def undertrained(
@@ -166,6 +181,7 @@ def training_of(entry: Entry, above: tuple[str, str] | None) -> Training | None:
         above=above,
         guess=entry.task.guess,
         patience=max(record.spec.patience or 0 for record in records),
+        imported=any(is_imported(record.spec) for record in records),
     )
 
 

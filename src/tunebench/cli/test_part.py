@@ -82,7 +82,8 @@ def ledger(
     if not all(part.by_content for part in found.parts):
         out.print(
             "Some studies do not say which texts they scored: they are compared by data set and row, so that the "
-            "same text in other data is not found."
+            "same text in other data is not found. Where the data is not known, as of some imported runs, no text "
+            "is found in another study."
         )
     for where, why in found.skipped.items():
         out.print(f"Left out: {where}: {why}", markup=False)
