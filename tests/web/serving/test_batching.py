@@ -125,16 +125,37 @@ def test_a_text_that_fails_takes_no_other_with_it() -> None:
     batcher.close()
 
 
-def test_who_gives_up_is_not_answered_and_harms_nobody() -> None:
+def test_who_gives_up_is_not_answered_and_makes_room_at_once() -> None:
     group = Counting()
-    batcher = MicroBatcher(waiting=100)
+    batcher = MicroBatcher(waiting=4)
     held(batcher, group)
-    gone, stays = batcher.submit(group.model(), ["gone"]), batcher.submit(group.model(), ["stays"])
+    gone, stays = batcher.submit(group.model(), ["gone", "too"]), batcher.submit(group.model(), ["stays"])
     assert gone.cancel()
+    assert batcher.waiting == 2
+    others = batcher.submit(group.model(), ["b", "c"])
     group.go_on.set()
     assert stays.result(timeout=30).tolist() == expected(["stays"])
+    assert others.result(timeout=30).tolist() == expected(["b", "c"])
     batcher.close()
-    assert [4] not in group.batches and batcher.waiting == 0
+    assert not {3, 4} & {length for batch in group.batches for length in batch} and batcher.waiting == 0
+
+
+def test_batches_for_nobody_are_not_computed() -> None:
+    group = Counting()
+    batcher = MicroBatcher(waiting=100, batch_tokens=20)
+    first = held(batcher, group)
+    gone, stays = batcher.submit(group.model(), ["a", "a" * 19]), batcher.submit(group.model(), ["b" * 20])
+    group.begun.clear()
+    begun = threading.Event()
+    first.add_done_callback(lambda _: (group.go_on.clear(), begun.set()))
+    group.go_on.set()
+    # The first text of who leaves is computed, the second one is not yet.
+    assert begun.wait(30) and group.begun.wait(30)
+    assert gone.cancel() and batcher.waiting == 1
+    group.go_on.set()
+    assert stays.result(timeout=30).tolist() == expected(["b" * 20])
+    batcher.close()
+    assert group.batches == [[1], [1], [20]] and batcher.waiting == 0
 
 
 def test_closing_in_vain_gives_up_after_the_batch_that_is_computed() -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 import tunebench
@@ -122,6 +127,62 @@ def test_what_comes_while_it_shuts_down_is_told_to_come_again(models: dict[str, 
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert "shutting down" in refused.text
     assert (api.get("/readyz").status_code, api.get("/healthz").status_code) == (503, 200)
+
+
+def test_who_leaves_is_computed_no_further_and_is_no_failure_of_the_server(models: dict[str, Path]) -> None:
+    asked: list[Future[np.ndarray]] = []
+
+    class Never:
+        """Takes texts, and never answers."""
+
+        waiting, alive = 0, True
+
+        def __init__(self, **options: Any) -> None:
+            pass
+
+        def submit(self, model: Any, texts: Any) -> Future[np.ndarray]:
+            asked.append(Future())
+            return asked[-1]
+
+        def close(self, timeout: float | None = None) -> None:
+            pass
+
+    app = create_app(load_models([str(models["plain"])], threads=1), answerer=Never)
+    with answering(app) as port:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request("POST", "/v1/predict", _texts("a"), JSON)
+            until(lambda: bool(asked))
+        until(lambda: asked[0].cancelled())
+        with closing(socket.create_connection(("127.0.0.1", port))) as half:
+            half.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+            until(lambda: app.state.tally.running == 1)
+        until(lambda: app.state.tally.running == 0)
+        counted = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    assert set(
+        re.findall(r'^tunebench_requests_total{route="/v1/predict",status="(.*)"} (.*)$', counted, re.M)
+    ) == {("499", "2.0")}
+    assert (app.state.tally.taken, app.state.tally.answered) == (3, 1)
+
+
+@contextmanager
+def answering(app: FastAPI) -> Iterator[int]:
+    """Have uvicorn serve an application on a free port of this machine."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    yield listener.getsockname()[1]
+    server.should_exit = True
+    thread.join(30)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_refusal_names_the_place(client: httpx.Client) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from tunebench.web.hosts import CHALLENGE, has_token
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
 #: What tells nothing but that the server lives: those who ask have no token.
 _OPEN = frozenset({"/healthz", "/readyz"})
+#: What a request is counted as whose client left before its answer; nginx calls it so, too. No client sees it.
+CLIENT_LEFT = 499
 #: A body that is too large is read and dropped up to so many times the limit, because most clients look for
 #: an answer only when they have sent everything.
 _DROPPED = 64
@@ -36,15 +38,12 @@ class Tally:
     Attributes:
         taken: Of which the head was read.
         answered: Whose answer was sent to its end.
+        running: That are being answered.
     """
 
     taken: int = 0
     answered: int = 0
-
-    @property
-    def running(self) -> int:
-        """Requests that are being answered."""
-        return self.taken - self.answered
+    running: int = 0
 
 
 class AdmissionControl:
@@ -73,7 +72,7 @@ class AdmissionControl:
     ) -> None:
         self._names, self._token = names, token
         self._app, self._limits, self._metrics, self._routes = app, limits, metrics, routes
-        self._tally, self._running = tally, 0
+        self._tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -99,14 +98,14 @@ class AdmissionControl:
                     message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             await send(message)
 
-        self._running += 1
         self._tally.taken += 1
+        self._tally.running += 1
         self._metrics.running.inc()
         try:
             await self._answer(scope, read, counted)
-            self._tally.answered += 1
+            self._tally.answered += status != CLIENT_LEFT
         finally:
-            self._running -= 1
+            self._tally.running -= 1
             self._metrics.running.dec()
             route = scope["path"] if scope["path"] in self._routes else "other"
             self._metrics.requests.labels(route, str(status)).inc()
@@ -124,7 +123,7 @@ class AdmissionControl:
             # Nothing else has a body to be read.
             await self._app(scope, receive, send)
             return
-        if self._running > self._limits.requests:
+        if self._tally.running > self._limits.requests:
             await refuse(503, "too many requests at a time", retry_after=1)(scope, receive, send)
             return
         try:
@@ -133,6 +132,7 @@ class AdmissionControl:
             await refuse(408, "the body did not arrive in time")(scope, receive, send)
             return
         except ConnectionError:
+            await Response(status_code=CLIENT_LEFT)(scope, receive, send)
             return
         if body is None:
             await refuse(413, f"the body has more than {self._limits.body_bytes} bytes")(scope, receive, send)

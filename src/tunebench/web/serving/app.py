@@ -19,7 +19,7 @@ from tunebench.data.inputs import Inputs
 from tunebench.errors import DataError
 from tunebench.inference.texts import checked_texts
 from tunebench.web.hosts import host_names
-from tunebench.web.serving.admission import AdmissionControl, Tally, refuse
+from tunebench.web.serving.admission import CLIENT_LEFT, AdmissionControl, Tally, refuse
 from tunebench.web.serving.answers import answers_of
 from tunebench.web.serving.batching import ClosedError, MicroBatcher, QueueFullError
 from tunebench.web.serving.limits import Limits
@@ -38,6 +38,10 @@ from tunebench.web.serving.schema import (
 )
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import numpy as np
+
     from tunebench.web.serving.batching import Answerer, Observer
     from tunebench.web.serving.models import LoadedModel
 
@@ -203,7 +207,7 @@ class _Server:
             problem = Problem(where="texts", what=error.what)
             return refuse(422, "the model reads other texts", problems=[problem.model_dump()])
         try:
-            logits = await asyncio.wrap_future(self.batcher.submit(model, texts))
+            logits = await _unless_left(request, self.batcher.submit(model, texts))
         except QueueFullError as error:
             return refuse(503, "too many texts wait", retry_after=error.retry_after)
         except (ClosedError, asyncio.CancelledError):
@@ -211,6 +215,8 @@ class _Server:
         except Exception:
             # The batcher has logged it.
             return refuse(500, "the model failed on these texts")
+        if logits is None:
+            return Response(status_code=CLIENT_LEFT)
         self.metrics.texts.labels(name).inc(len(texts))
         answer = PredictAnswer(model=name, predictions=answers_of(model.predictor, logits))
         return Response(answer.model_dump_json(), media_type="application/json")
@@ -250,6 +256,27 @@ class _Server:
     async def show_metrics(self) -> Response:
         """Return the counters in Prometheus' text format."""
         return Response(self.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _unless_left(request: Request, found: Future[np.ndarray]) -> np.ndarray | None:
+    """Wait for logits; where the client leaves first, cancel them and return None.
+
+    Args:
+        request: Whose body was read.
+        found: What the batcher promised.
+    """
+    logits, left = asyncio.wrap_future(found), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((logits, left), return_when=asyncio.FIRST_COMPLETED)
+        return logits.result() if logits.done() else None
+    finally:
+        logits.cancel()
+        left.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _pair_names(inputs: Inputs | None) -> list[str] | None:

@@ -62,7 +62,7 @@ class Answerer(Protocol):
         """Whether texts are taken and answered."""
 
     def submit(self, model: LoadedModel, texts: Sequence[Text]) -> Future[np.ndarray]:
-        """Take texts, and return the future of their logits, float32 ``(texts, classes)``."""
+        """Take texts, and return the future of their logits, float32 ``(texts, classes)``; it can be cancelled."""
 
     def close(self, timeout: float | None = None) -> None:
         """Answer what was taken, and take nothing more."""
@@ -113,6 +113,8 @@ class MicroBatcher:
     def submit(self, model: LoadedModel, texts: Sequence[Text]) -> Future[np.ndarray]:
         """Take texts, and return the future of their logits: float32 ``(texts, classes)``, in order.
 
+        Until it has them it can be cancelled: its place is free at once, and no further batch computes its texts.
+
         Args:
             model: Which classifier answers.
             texts: At least one, valid Unicode.
@@ -122,6 +124,7 @@ class MicroBatcher:
             ClosedError: After :meth:`close`.
         """
         job = _Job(model, texts, time.monotonic(), missing=len(texts))
+        job.future.add_done_callback(lambda future: self._withdraw(job) if future.cancelled() else None)
         with self._changed:
             if self._closed:
                 raise ClosedError
@@ -151,13 +154,7 @@ class MicroBatcher:
         return int(min(60, max(1, round(seconds))))
 
     def _work(self) -> None:
-        while taken := self._next_round():
-            jobs = []
-            for job in taken:
-                if job.future.set_running_or_notify_cancel():
-                    jobs.append(job)
-                else:
-                    self._release(job)
+        while jobs := self._next_round():
             if self._given_up:
                 self._give_up(jobs)
                 continue
@@ -170,13 +167,30 @@ class MicroBatcher:
 
     def _give_up(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
-            self._release(job)
-            job.future.set_exception(ClosedError())
+            self._end(job, ClosedError())
+
+    def _end(self, job: _Job, answer: np.ndarray | Exception) -> None:
+        """Hand out an answer, unless nobody waits for it; from here on the future cannot be cancelled."""
+        if not job.future.set_running_or_notify_cancel():
+            return
+        # First, so that who has the answer may ask again at once.
+        self._release(job)
+        if isinstance(answer, Exception):
+            job.future.set_exception(answer)
+        else:
+            job.future.set_result(answer)
 
     def _release(self, job: _Job) -> None:
-        """Make room for others; before the answer goes out, so that who has it may ask again at once."""
+        """Make room for others."""
         with self._changed:
             self._waiting -= len(job.texts)
+
+    def _withdraw(self, job: _Job) -> None:
+        """Make room where nobody waits any more, also in the queue: it is to hold no more than may wait."""
+        self._release(job)
+        with self._changed:
+            if job in (queue := self._queues[job.model.group]):
+                queue.remove(job)
 
     def _next_round(self) -> list[_Job]:
         """Wait for work; return whole jobs of the group whose first has waited longest. Empty at the end."""
@@ -200,8 +214,7 @@ class MicroBatcher:
             self._answer([job])
         except Exception as error:
             _LOG.exception("model %s failed on %d texts", job.model.name, len(job.texts))
-            self._release(job)
-            job.future.set_exception(error)
+            self._end(job, error)
 
     def _answer(self, jobs: Sequence[_Job]) -> None:
         from tunebench.engine.batching import batches_by_length
@@ -217,7 +230,9 @@ class MicroBatcher:
             if self._given_up:
                 self._give_up([job for job in jobs if job.missing])
                 return
-            self._compute([places[i] for i in chosen])
+            wanted = [places[i] for i in chosen if not places[i][0].future.cancelled()]
+            if wanted:
+                self._compute(wanted)
 
     def _compute(self, places: Sequence[tuple[_Job, int]]) -> None:
         """Compute one batch, and hand out the requests it completes."""
@@ -233,5 +248,4 @@ class MicroBatcher:
             job.logits[i] = logits
             job.missing -= 1
             if job.missing == 0:
-                self._release(job)
-                job.future.set_result(job.logits)
+                self._end(job, job.logits)
