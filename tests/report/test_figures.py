@@ -355,6 +355,29 @@ def test_figures_say_what_a_reader_must_know() -> None:
     assert words == ["no finished run yet"]
 
 
+def wide() -> Comparison:
+    """Return two strategies whose two seeds differ much: no axis holds their intervals."""
+    texts, rng = 400, np.random.default_rng(0)
+    return compare(
+        [
+            with_predictions(make_cell(label, size=500, seed=seed, **HONEST), rng.random(texts) < seed / 10)
+            for label in ("full", "lora")
+            for seed in (1, 3)
+        ]
+    )
+
+
+@pytest.mark.parametrize(("case", "some_cut"), [(wide, True), (cuts, False)])
+def test_a_bar_that_an_axis_cuts_is_said_to_continue(case: Any, some_cut: bool) -> None:
+    analysis = analyse(case())
+    for name in {"score_by_size", "score_by_parameters", "score_by_truncation"} & figures_of(analysis).keys():
+        figure = FIGURES[name](analysis)
+        (low, high), *_ = [axes.get_ylim() for axes in figure.axes]
+        bars = [part for lines in figure.axes[0].collections for part in lines.get_segments()]  # type: ignore[attr-defined]
+        assert bars and any(part[:, 1].min() < low or part[:, 1].max() > high for part in bars) == some_cut
+        assert ("A bar at the edge continues." in " ".join(footnotes(figure).split())) == some_cut
+
+
 @pytest.mark.parametrize("case", ["report", "one run", "falling"])
 def test_why_there_is_no_curve_is_said_as_the_fit_has_it(case: str) -> None:
     comparison = CASES[case]()

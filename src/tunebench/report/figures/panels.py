@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ BLANK = Line2D([], [], ls="", label="")
 
 
 #: What a bar is, in every figure.
-BARS = "Bars: 95 % intervals over test texts, and over seeds where there are several."
+_BARS = "Bars: 95 % intervals over test texts, and over seeds where there are several."
 #: Said in a panel without what it compares.
 NOTHING = "no selected run with test predictions"
 
@@ -44,6 +44,17 @@ def bar(*drawn: tuple[float, float, float]) -> list[list[float]]:
         [min(middle - low, _FAR) for middle, low, _ in drawn],
         [min(high - middle, _FAR) for middle, _, high in drawn],
     ]
+
+
+def said_of_bars(ends: Iterable[tuple[float, float]], limits: tuple[float, float]) -> str:
+    """Return what a bar is, and that it continues where an axis cuts one.
+
+    Args:
+        ends: Of the intervals, in units of the axis.
+        limits: Of the axis.
+    """
+    cut = any(low < limits[0] or high > limits[1] for low, high in ends)
+    return f"{_BARS} A bar at the edge continues." if cut else _BARS
 
 
 def too_many(comparison: Comparison) -> bool:

@@ -22,13 +22,13 @@ from tunebench.analysis.tuning import chose_each
 from tunebench.formatting import learning_rate
 from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
-    BARS,
     NOTHING,
     bar,
     finished,
     legend_of,
     panels_by_size,
     panels_of_lines,
+    said_of_bars,
     too_many,
 )
 from tunebench.report.figures.registry import register
@@ -278,7 +278,8 @@ def score_by_truncation(analysis: Analysis) -> Figure:
     if drawn:
         middles = [score.estimate for score in drawn]
         figure.axes[0].set_ylim(domain(middles, [(score.low, score.high) for score in drawn]))
-    return finished(figure, comparison, [style.line(name) for name, style in shown.items()], [BARS])
+    notes = [said_of_bars(((score.low, score.high) for score in drawn), figure.axes[0].get_ylim())]
+    return finished(figure, comparison, [style.line(name) for name, style in shown.items()], notes)
 
 
 def _families(entries: list[Entry]) -> Iterator[list[Entry]]:

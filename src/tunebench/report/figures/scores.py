@@ -18,12 +18,12 @@ from tunebench.analysis.configuration import Configuration, MeanOverSeeds
 from tunebench.analysis.time_warnings import shared_machine
 from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
-    BARS,
     BLANK,
     all_rates,
     bar,
     configs_shown,
     finished,
+    said_of_bars,
     several_seeds,
     several_sizes,
     single_line,
@@ -183,7 +183,7 @@ def _by_size(
         marks = [value for found in drawn.points for value in (found.middle, *found.seeds.values)]
         marks += [report[published_as] for report in drawn.published]
         axes.set_ylim(domain(marks, [found.ends for found in drawn.points if found.ends is not None]))
-    return finished(figure, comparison, _entries(comparison, drawn), _notes(comparison, drawn))
+    return finished(figure, comparison, _entries(comparison, drawn), _notes(comparison, drawn, axes))
 
 
 def _draw_strategy(
@@ -241,9 +241,10 @@ def _entries(comparison: Comparison, drawn: _Drawn) -> list[Line2D]:
     return entries
 
 
-def _notes(comparison: Comparison, drawn: _Drawn) -> list[str]:
+def _notes(comparison: Comparison, drawn: _Drawn, axes: Axes) -> list[str]:
     """Return what explains the marks of a figure by size."""
-    notes = [BARS] if any(found.ends is not None for found in drawn.points) else []
+    ends = [found.ends for found in drawn.points if found.ends is not None]
+    notes = [said_of_bars(ends, axes.get_ylim())] if ends else []
     notes += ["Dots: single seeds."] if several_seeds(comparison) else []
     notes += all_rates(comparison)
     if drawn.zero:

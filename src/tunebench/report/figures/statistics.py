@@ -11,13 +11,13 @@ from tunebench.analysis.quality import shown_bins
 from tunebench.analysis.warnings import OPTIMISTIC, not_shown
 from tunebench.report.axis import domain
 from tunebench.report.figures.panels import (
-    BARS,
     NOTHING,
     bar,
     finished,
     legend_of,
     panels_by_size,
     panels_of_lines,
+    said_of_bars,
     too_many,
 )
 from tunebench.report.figures.registry import register
@@ -63,7 +63,8 @@ def score_by_parameters(analysis: Analysis) -> Figure:
     if drawn:
         middles = [score.estimate for score in drawn]
         figure.axes[0].set_ylim(domain(middles, [(score.low, score.high) for score in drawn]))
-    return finished(figure, comparison, legend_of(comparison), [BARS, "Dotted: Pareto front."])
+    bars = said_of_bars(((score.low, score.high) for score in drawn), figure.axes[0].get_ylim())
+    return finished(figure, comparison, legend_of(comparison), [bars, "Dotted: Pareto front."])
 
 
 @register("differences", "Differences of scores", applies=lambda analysis: bool(analysis.pairs))
@@ -92,14 +93,15 @@ def differences(analysis: Analysis) -> Figure:
     unit = f" ({metric.difference_unit})" if metric.difference_unit else ""
     axes.set_xlabel(f"Difference of {metric.label} on test{unit}")
     axes.set_ylabel("Pair, labels")
+    shown = [pair.difference.interval for pair in pairs]
+    ends = [(one.low * metric.scale, one.high * metric.scale) for one in shown]
     if pairs:
-        shown = [pair.difference.interval for pair in pairs]
         low, high = domain([0.0, *(one.estimate for one in shown)], [(one.low, one.high) for one in shown])
         axes.set_xlim(low * metric.scale, high * metric.scale)
     else:
         say_nothing_to_show(axes, "fewer than two strategies with test predictions")
     lines = [
-        f"Grey: the margin, {metric.show_margin(comparison.margin)}. {BARS} A bar at the edge continues. "
+        f"Grey: the margin, {metric.show_margin(comparison.margin)}. {said_of_bars(ends, axes.get_xlim())} "
         "Verdicts after Holm's correction."
     ]
     lines += [OPTIMISTIC] if comparison.selection == "test" else []
