@@ -12,6 +12,9 @@
   };
   for (const card of cards) {
     card.querySelector(".decide").hidden = false;
+    // A long text scrolls, also by the keys.
+    const text = card.querySelector(".text");
+    if (text.scrollHeight > text.clientHeight) text.tabIndex = 0;
     for (const button of card.querySelectorAll("button")) {
       button.addEventListener("click", () => {
         for (const other of card.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
