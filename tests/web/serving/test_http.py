@@ -161,7 +161,8 @@ def test_who_leaves_is_computed_no_further_and_is_no_failure_of_the_server(model
     assert set(
         re.findall(r'^tunebench_requests_total{route="/v1/predict",status="(.*)"} (.*)$', counted, re.M)
     ) == {("499", "2.0")}
-    assert (app.state.tally.taken, app.state.tally.answered) == (3, 1)
+    tally = app.state.tally
+    assert (tally.taken, tally.answered, tally.left, tally.running) == (3, 1, 2, 0)
 
 
 @contextmanager

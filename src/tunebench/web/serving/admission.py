@@ -38,11 +38,13 @@ class Tally:
     Attributes:
         taken: Of which the head was read.
         answered: Whose answer was sent to its end.
+        left: Whose client left before.
         running: That are being answered.
     """
 
     taken: int = 0
     answered: int = 0
+    left: int = 0
     running: int = 0
 
 
@@ -103,7 +105,10 @@ class AdmissionControl:
         self._metrics.running.inc()
         try:
             await self._answer(scope, read, counted)
-            self._tally.answered += status != CLIENT_LEFT
+            if status == CLIENT_LEFT:
+                self._tally.left += 1
+            else:
+                self._tally.answered += 1
         finally:
             self._tally.running -= 1
             self._metrics.running.dec()

@@ -267,7 +267,8 @@ async def _unless_left(request: Request, found: Future[np.ndarray]) -> np.ndarra
     """
     logits, left = asyncio.wrap_future(found), asyncio.ensure_future(_left(request))
     try:
-        await asyncio.wait((logits, left), return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [logits, left]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         return logits.result() if logits.done() else None
     finally:
         logits.cancel()

@@ -124,7 +124,7 @@ class MicroBatcher:
             ClosedError: After :meth:`close`.
         """
         job = _Job(model, texts, time.monotonic(), missing=len(texts))
-        job.future.add_done_callback(lambda future: self._withdraw(job) if future.cancelled() else None)
+        job.future.add_done_callback(lambda _: self._withdraw(job))
         with self._changed:
             if self._closed:
                 raise ClosedError
@@ -187,6 +187,8 @@ class MicroBatcher:
 
     def _withdraw(self, job: _Job) -> None:
         """Make room where nobody waits any more, also in the queue: it is to hold no more than may wait."""
+        if not job.future.cancelled():
+            return
         self._release(job)
         with self._changed:
             if job in (queue := self._queues[job.model.group]):

@@ -145,7 +145,8 @@ def run(
             tally = app.state.tally
             tell(f"shutting down: answering the last {tally.running} requests")
             await super().shutdown(sockets)
-            tell(f"shut down: {tally.answered} of {tally.taken} requests were answered")
+            left = f"; clients that had left: {tally.left}" if tally.left else ""
+            tell(f"shut down: {tally.answered} of {tally.taken} requests were answered{left}")
 
     bounds = limits or Limits()
     config = uvicorn.Config(
