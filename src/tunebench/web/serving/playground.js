@@ -7,6 +7,7 @@ const text = document.getElementById("text");
 const second = document.getElementById("second");
 const status = document.getElementById("status");
 const cards = new Map();
+const FEW = 10;
 let latest = 0;
 
 function element(tag, className, content) {
@@ -51,7 +52,10 @@ function rows(prediction, name) {
     return [row];
   }
   const said = prediction.labels ?? [prediction.label];
-  return Object.entries(prediction.probabilities).map(([label, share]) => {
+  const shares = Object.entries(prediction.probabilities);
+  // Few labels keep their places, so that models compare at a glance. Of many, the likeliest are to be seen at once.
+  if (shares.length > FEW) shares.sort(([, a], [, b]) => b - a);
+  return shares.map(([label, share]) => {
     const row = element("div", said.includes(label) ? "row best" : "row");
     const meter = element("meter", "");
     meter.value = share;
@@ -77,7 +81,7 @@ async function classify() {
   // An answer that comes after the next question is not shown.
   const mine = ++latest;
   status.textContent = "Asking…";
-  await Promise.all([...cards].map(async ([model, { body, pair, name }]) => {
+  const answered = await Promise.all([...cards].map(async ([model, { body, pair, name }]) => {
     let found;
     try {
       found = await ask(model, pair, name);
@@ -85,8 +89,10 @@ async function classify() {
       found = [element("p", "problem", "the server cannot be reached")];
     }
     if (mine === latest) body.replaceChildren(...found);
+    return found[0].className !== "problem";
   }));
-  if (mine === latest) status.textContent = "";
+  const missing = answered.filter((one) => !one).length;
+  if (mine === latest) status.textContent = missing ? `${missing} of ${cards.size} models gave no answer.` : "Answered.";
 }
 
 form.addEventListener("submit", (event) => {
