@@ -111,6 +111,24 @@ def test_the_first_screen_says_what_to_choose_how_sure_and_at_what_cost(
         assert box is not None and box["y"] + box["height"] <= size["height"], place
 
 
+def test_score_and_costs_of_a_candidate_stand_apart_on_a_phone(made: Path, opened: Open) -> None:
+    gaps = (
+        opened(made, PHONE)
+        .locator(".candidates tbody tr")
+        .evaluate_all(
+            """rows => rows.flatMap((row) => {
+              const places = [...row.querySelectorAll("td.right")].map((cell) => {
+                const words = document.createRange();
+                words.selectNodeContents(cell);
+                return words.getBoundingClientRect();
+              });
+              return places.slice(1).map((place, i) => place.left - places[i].right);
+            })"""
+        )
+    )
+    assert len(gaps) == 4 and min(gaps) >= 4
+
+
 #: Clicks every head of every table twice; a click a call to the browser would take a minute.
 SORT = """() => [...document.querySelectorAll("table.sortable")].flatMap((table) =>
   [...table.tHead.querySelectorAll("th:has(button)")].flatMap((head) =>
@@ -144,6 +162,25 @@ def test_a_review_with_markup_stays_text(made: Path, opened: Open) -> None:
     assert page.title() != "hacked"
     assert page.locator("#text-list img, #text-list b, #text-list script").count() == 0
     assert "<script>window.hacked" not in made.read_text(encoding="utf-8")
+
+
+def test_the_share_of_a_class_stands_behind_a_name_that_is_read_from_the_right(
+    made: Path, opened: Open, tmp_path: Path
+) -> None:
+    other, text = tmp_path / "report.html", made.read_text(encoding="utf-8")
+    other.write_text(text.replace('"names":["neg"', '"names":["سلبي"'), encoding="utf-8")
+    page = opened(other)
+    unfold(page)
+    places = page.locator("#text-list :is(.right-answer, .wrong-answer)", has_text="سلبي").evaluate_all(
+        """all => all.map((one) => {
+          const share = document.createRange();
+          share.selectNodeContents(one.lastChild);
+          return [one.querySelector("bdi").getBoundingClientRect().right, share.getBoundingClientRect().left];
+        })"""
+    )
+    assert places
+    for end, begin in places:
+        assert begin >= end - 1
 
 
 def test_the_browser_of_texts_filters_as_its_words_say(made: Path, opened: Open) -> None:

@@ -39,7 +39,7 @@
   };
 
   const item = (entry) => {
-    const head = make("p", "head", "is ", make("strong", "", data.names[entry.label]),
+    const head = make("p", "head", "is ", make("strong", "", make("bdi", "", data.names[entry.label])),
       ` · row ${entry.row} · ${entry.size.toLocaleString("en")} training examples`);
     const says = make("ul", "says");
     data.series.forEach((name, index) => {
@@ -48,7 +48,7 @@
       const [said, sure, truth, right, seeds] = verdict;
       const good = said === entry.label;
       // A run of which only predictions are known has no probabilities.
-      const words = [`${good ? "✓" : "✗"} ${data.names[said]}${sure === null ? "" : ` ${percent(sure)}`}`];
+      const words = [good ? "✓ " : "✗ ", make("bdi", "", data.names[said]), sure === null ? "" : ` ${percent(sure)}`];
       const rest = [];
       if (!good && truth !== null) rest.push(`gives the true class ${percent(truth)}`);
       if (seeds > 1) rest.push(`${right} of ${seeds} seeds right`);
