@@ -295,7 +295,8 @@ def test_what_is_said_of_a_processor_without_bf16_is_what_was_measured() -> None
     assert told["machine"]["simd"] == ["avx2"] and told["precision"] == "fp32"
     page = (DOCS / "speed.md").read_text(encoding="utf-8")
     hours = {side: sum(times.values()) for side, times in told["grid_seconds"].items()}
-    for side in ("paper", "careful"):
+    assert told["kernels"] == "AVX2"
+    for side in ("paper", "careful", "without"):
         full, lora, *scored = (
             f"{told[what][way][side][0]:.2f}x"
             for what in ("step_ratio", "evaluation_ratio")
@@ -308,7 +309,7 @@ def test_what_is_said_of_a_processor_without_bf16_is_what_was_measured() -> None
         for one in profile["profiles"]
     ]
     full, lora = (f"{100 * told['mfu'][way]:.0f} %" for way in ("full", "lora"))
-    assert f"steps reach {full} (full) and {lora} (LoRA) of the peak" in page
+    assert f"steps reach {full} (full) and {lora} (LoRA) of the peak that was measured" in page
     assert f"Products with weights are {' and '.join(shares)} of a step" in page
 
 
