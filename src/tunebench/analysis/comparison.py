@@ -18,6 +18,7 @@ from tunebench.store.cell import Cell
 from tunebench.store.confirmation import Confirmation
 from tunebench.store.imported import AnyRun, ImportedModel
 from tunebench.store.looks import LookEntry
+from tunebench.store.rows import per_million
 from tunebench.store.test_texts import LedgerNote
 from tunebench.tasks.base import Task
 from tunebench.tasks.metric import Metric
@@ -175,8 +176,8 @@ class Comparison:
         """Return the score of an imported run, whose own study told no metric: it is by the metric of this one."""
         if cell.spec.metric is not None:
             return {}
-        score, trainable = cell.score(self.metric), cell.row["trainable_params"]
-        ratio = None if score is None or not trainable else score / (trainable / 1e6)
+        score = cell.score(self.metric)
+        ratio = per_million(score, cell.row["trainable_params"])
         return {"metric": self.metric, "score": score, "score_per_million": ratio}
 
     def frame(self) -> pd.DataFrame:

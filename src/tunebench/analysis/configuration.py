@@ -14,6 +14,7 @@ from tunebench.store.cell import Cell
 from tunebench.store.folds import fold_choice
 from tunebench.store.imported import AnyRun
 from tunebench.store.record import RunRecord, Status
+from tunebench.store.rows import per_million
 
 #: Subset draw and seed of a run; None where an imported run does not tell it.
 Draw = tuple[int | None, int | None]
@@ -147,8 +148,8 @@ class Configuration:
 
     def per_million(self, metric: str) -> MeanOverSeeds | None:
         """Summarise a metric per million trainable parameters."""
-        found = [(cell.value(metric), cell.row["trainable_params"]) for cell in self.scored]
-        values = tuple(score / count * 1e6 for score, count in found if score is not None and count)
+        found = [per_million(cell.value(metric), cell.row["trainable_params"]) for cell in self.scored]
+        values = tuple(value for value in found if value is not None)
         return MeanOverSeeds(values) if values else None
 
     def selection_scores(self) -> dict[Draw, float]:

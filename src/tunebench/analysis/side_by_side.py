@@ -182,11 +182,11 @@ def _together(studies: Mapping[str, Comparison]) -> tuple[list[Cell], list[str],
 def _shown(kept: Sequence[_Strategy]) -> list[str]:
     """Return labels that tell strategies apart: short ones, and whole ones where the short ones are the same."""
     counts = Counter(one.label for one in kept)
-    whole = [_of_study(one.label, one.study) if counts[one.label] > 1 else one.label for one in kept]
-    short = [
-        _of_study(one.label, one.study, strategy_length=24, length=40) if counts[one.label] > 1 else one.label
-        for one in kept
-    ]
+
+    def labels(**lengths: int) -> list[str]:
+        return [_of_study(one.label, one.study, **lengths) if counts[one.label] > 1 else one.label for one in kept]
+
+    whole, short = labels(), labels(strategy_length=24, length=40)
     again = Counter(short)
     return [full if again[cut] > 1 else cut for cut, full in zip(short, whole, strict=True)]
 

@@ -70,9 +70,14 @@ def to_row(spec: AnyRun, *, status: Status, record: RunRecord | None = None) -> 
         "price": _get(cost, "price"),
         "currency": _get(cost, "currency"),
         "origin": "imported" if is_imported(spec) else "tunebench",
-        "score_per_million": None if score is None or not trainable else score / (trainable / 1e6),
+        "score_per_million": per_million(score, trainable),
         "error": record.error.message if record and record.error else None,
     }
+
+
+def per_million(score: float | None, trainable: int | None) -> float | None:
+    """Return a score per million trainable parameters; None where either is not known, or nothing is trained."""
+    return None if score is None or not trainable else score / (trainable / 1e6)
 
 
 def _get(part: BaseModel | None, name: str) -> Any:

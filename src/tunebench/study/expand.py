@@ -85,7 +85,7 @@ def expand(
     """
     common = study.model_dump(include=set(_COMMON))
     test_seed = study.shared_test_seed
-    used_kernels = {numbers: kernels.get(numbers, "torch") for numbers in kernel_precisions(study, precision)}
+    kernels = kernels if kernel_precisions(study, precision) else {}
     for subset_seed, seed in study.draws:
         for size in study.train_sizes:
             for label, strategy in study.strategies.items():
@@ -121,7 +121,7 @@ def expand(
                         base_head=None if "base_head" in idle else used.head,
                         precision=resolved,
                         pooling=pooling,
-                        kernels=used_kernels.get(resolved, "torch") if in_kernels else "torch",
+                        kernels=kernels.get(resolved, "torch") if in_kernels else "torch",
                         tuned=tuple(strategy.axes),
                         without_effect=tuple(sorted(idle)),
                         **common,
