@@ -169,6 +169,18 @@ def test_status_tables_and_report_of_a_finished_study(finished: tuple[Path, Path
     assert figures >= {"loss_by_step", "loss_by_epoch", "confusion"}
 
 
+def test_status_names_the_command_that_mends_a_damaged_run(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    whole, _ = finished
+    assert "tunebench run" not in tunebench("status", str(whole)).out
+    folder = tmp_path / "copy"
+    shutil.copytree(whole, folder)
+    predictions = next(folder.glob("runs/*/predictions.npz"))
+    predictions.write_bytes(predictions.read_bytes()[:-1])
+    said = tunebench("status", str(folder)).out
+    assert "1 failed" in said and "is damaged" in said
+    assert f"tunebench run {folder} trains what is pending, and trains again what failed." in said
+
+
 def test_paths_are_printed_as_they_are(
     finished: tuple[Path, Path], tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,17 @@ def test_fitting_leaves_the_callers_random_generators_alone(make: Make, strategy
     assert (before, draw()) == expected
 
 
+@pytest.mark.parametrize("strategy", ["full", "tfidf"])
+def test_fitting_leaves_the_callers_threads_alone(make: Make, strategy: str) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # the conftest gives every run one thread
+    try:
+        make(strategy=strategy, learning_rate=3e-3 if strategy == "full" else None).fit(X, Y).predict(X)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_it_works_inside_a_pipeline_and_a_grid_search(make: Make) -> None:
     pandas = pytest.importorskip("pandas")
     lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])

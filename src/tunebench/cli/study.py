@@ -185,14 +185,16 @@ def _begun_study(study: str, changes: list[str], out_dir: Path | None) -> StudyC
 @app.command(epilog="Example: tunebench status out/quickstart --json")
 def status(folder: AnyFolderArgument, json_: JsonOption = False) -> None:
     """Show the state of every run of a study, or of every data set of a suite."""
+    from tunebench.store.imported import is_imported
     from tunebench.store.study_folder import StudyStore
     from tunebench.store.suite_folder import SuiteStore, suite_status
 
-    suite = SuiteStore(folder)
+    suite, imported = SuiteStore(folder), False
     if suite.there:
         rows = suite_status(suite)
     else:
         cells = StudyStore.open(folder).cells()
+        imported = any(is_imported(cell.spec) for cell in cells)
         rows = [{"run_id": c.spec.run_id, "status": c.status, "error": c.reason} for c in cells]
     if json_:
         print_json(rows)
@@ -200,6 +202,8 @@ def status(folder: AnyFolderArgument, json_: JsonOption = False) -> None:
     print_rows(rows)
     counts = Counter(row["status"] for row in rows)
     out.print(", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()))
+    if not imported and set(counts) - {"complete", "pruned", "left_out", "running"}:
+        out.print(f"{command('run', folder)} trains what is pending, and trains again what failed.", markup=False)
 
 
 @app.command(epilog="Example: tunebench discard-weights out/quickstart")
@@ -221,7 +225,10 @@ def discard_weights(
     if json_:
         print_json(asdict(found))
         return
-    out.print(f"Weights of {counted(len(found.runs), 'run')} deleted, {found.bytes / 1e6:,.0f} MB.")
+    if found.runs:
+        out.print(f"Weights of {counted(len(found.runs), 'run')} deleted, {found.bytes / 1e6:,.0f} MB.")
+    else:
+        out.print("No weights deleted.")
     if found.unscored:
         out.print(
             f"Kept: those of {counted(len(found.unscored), 'run')} that were not scored on test yet "

@@ -28,6 +28,7 @@ def predict_logits(
     autocast: torch.dtype | None = None,
     batch_tokens: int = 4096,
     on_batch: Callable[[int], None] | None = None,
+    into: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the logits of all texts.
 
@@ -42,6 +43,8 @@ def predict_logits(
         autocast: Compute type of the matrix products where there are no fast layers.
         batch_tokens: Tokens a batch, padding included.
         on_batch: Called with the number of texts done so far.
+        into: float32 ``(texts, classes)`` that the logits are written into, batch by batch. Batches without a NaN
+            are known already and not computed. Of one process alone.
 
     Returns:
         float32 of shape ``(texts, classes)``, in the order of ``texts``.
@@ -57,14 +60,22 @@ def predict_logits(
                 done += len(chunk)
                 if number % process_group.size() != process_group.rank():
                     continue
+                if into is not None and not np.isnan(into[chunk]).any():
+                    continue
                 batch = collator.pad([texts[i] for i in chunk])
                 output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-                rows.append(output.logits.float().cpu().numpy())
-                order.append(chunk)
+                found = output.logits.float().cpu().numpy()
+                if into is None:
+                    rows.append(found)
+                    order.append(chunk)
+                else:
+                    into[chunk] = found
                 if on_batch is not None:
                     on_batch(done)
     finally:
         model.train(training)
+    if into is not None:
+        return into
     classes = rows[0].shape[1] if rows else int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
     result = np.zeros((len(texts), classes), dtype=np.float32)
     for chunk, row in zip(order, rows, strict=True):

@@ -156,6 +156,7 @@ def _opened_for(analysis: Analysis, opened: Confirmation) -> Entry:
     )
 
 
+@devices.kept_threads()
 def _scored(
     entry: Entry, store: StudyStore, dataset: TextDataset, execution: Execution
 ) -> tuple[Entry, np.ndarray, np.ndarray]:

@@ -43,6 +43,7 @@ def estimate_plan(
     }
 
 
+@devices.kept_threads()
 def estimate_each(
     specs: Sequence[RunSpec],
     *,

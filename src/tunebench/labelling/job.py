@@ -128,6 +128,7 @@ def _not_judged(found: LabelsFound, why: str, unlabelled: Path | None) -> Labels
     return replace(found, refused=why)
 
 
+@devices.kept_threads()
 def _judge(
     study: StudyConfig, dataset: TextDataset, execution: Execution, doing: Callable[[str], None]
 ) -> _Labelled:

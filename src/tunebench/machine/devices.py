@@ -6,6 +6,8 @@ platform is skipped, and :func:`~tunebench.machine.environment.describe` says so
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -130,6 +132,18 @@ def sharing(execution: Execution) -> int:
 def threads_of(execution: Execution) -> int:
     """Return the compute threads of one process of a run: what is asked for, else its share of the cores."""
     return execution.threads or max(1, usable_cores() // (execution.at_a_time * execution.processes))
+
+
+@contextmanager
+def kept_threads() -> Iterator[None]:
+    """Inside, the number of compute threads may be set; afterwards it is as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def set_threads(threads: int | None) -> int:

@@ -51,6 +51,8 @@ class RunFolder:
         self.spec = path / "spec.json"
         self.weights = path / "weights.safetensors"
         self.predictions = path / "predictions.npz"
+        #: What :class:`~tunebench.store.partial_logits.PartialLogits` keeps.
+        self.partial_logits = path / "partial_logits.npz"
         self.checkpoint = path / "checkpoint"
         self.best = BestFiles(path)
         self.log = path / "run.log"
@@ -142,6 +144,7 @@ class RunFolder:
         self._remove_halves()
         self.failure.unlink(missing_ok=True)
         self.live.unlink(missing_ok=True)
+        self.partial_logits.unlink(missing_ok=True)
         self.best.keep()
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 
@@ -161,6 +164,7 @@ class RunFolder:
         write_json(self.failure, seal(record.model_dump(mode="json")))
         if resumable:
             return
+        self.partial_logits.unlink(missing_ok=True)
         self.best.keep()
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 

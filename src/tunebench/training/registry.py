@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
+from tunebench.machine.devices import kept_threads
 from tunebench.machine.random_state import kept_random_state
 from tunebench.store.record import RunRecord
 from tunebench.strategies import STRATEGIES
@@ -31,11 +32,11 @@ def run_one(attempt: Attempt) -> RunRecord:
     """Train one run with its strategy's backend, and return the record without committing it.
 
     In a group of processes (:mod:`tunebench.engine.process_group`) each calls this, and the first one writes.
-    The global random generators are as before afterwards.
+    The global random generators and the number of compute threads are as before afterwards.
 
     Raises:
         Interrupted: ``attempt.stop`` turned true.
         TunebenchError: Training diverged, or data and spec do not go together.
     """
-    with kept_random_state():
+    with kept_random_state(), kept_threads():
         return backend_of(attempt.spec.kind).train(attempt)

@@ -15,6 +15,7 @@ from tunebench.training.parts import run_parts
 from tunebench.training.registry import backend_of
 
 
+@devices.kept_threads()
 def score_run(
     spec: RunSpec, *, dataset: TextDataset, folder: RunFolder, execution: Execution, why: str
 ) -> RunRecord:

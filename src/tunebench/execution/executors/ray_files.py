@@ -63,11 +63,12 @@ def shared_inputs(dataset: TextDataset, models: Sequence[ModelRef]) -> Shared:
 
 
 def unfinished(folder: RunFolder) -> dict[str, bytes]:
-    """Return what a run needs to resume elsewhere: checkpoint and best weights so far."""
+    """Return what a run needs to resume elsewhere: checkpoint, best weights, and the test texts scored so far."""
     paths = [path for path in folder.checkpoint.rglob("*") if path.is_file()]
     if not paths:
         return {}
-    return pack([*paths, *folder.best.present()], folder.path)
+    scored = [folder.partial_logits] if folder.partial_logits.exists() else []
+    return pack([*paths, *folder.best.present(), *scored], folder.path)
 
 
 def pack(paths: list[Path], root: Path) -> dict[str, bytes]:
@@ -101,6 +102,9 @@ def keep_checkpoint(files: Mapping[str, bytes], folder: RunFolder) -> None:
     came = [path.replace(folder.path / path.name) for path in BestFiles(beside).present()]
     shutil.rmtree(folder.checkpoint, ignore_errors=True)
     (beside / folder.checkpoint.name).replace(folder.checkpoint)
+    scored = beside / folder.partial_logits.name
+    if scored.exists():
+        scored.replace(folder.partial_logits)
     for path in set(before) - set(came):
         path.unlink(missing_ok=True)
     shutil.rmtree(beside, ignore_errors=True)

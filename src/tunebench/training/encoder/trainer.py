@@ -7,6 +7,7 @@ the result (fast engine), or what would need pickle or lose a run (both engines)
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from tunebench.engine import process_group
 from tunebench.engine.batching import GROUPED, Collator, EpochSampler, SharedBatches, TokenDataset, counted
 from tunebench.engine.evaluator import predict_logits
 from tunebench.engine.learning_rates import Multiplier, Multipliers
-from tunebench.store.live import Progress
-from tunebench.training.attempt import Pruned
+from tunebench.store.live import Phase, Progress
+from tunebench.training.attempt import Interrupted, Pruned
 from tunebench.training.encoder.callbacks import Loop, Meters, RunContext
 from tunebench.training.encoder.checkpointing import ResumableTrainer
 from tunebench.training.encoder.setup import EngineSetup
@@ -32,6 +33,7 @@ _BY_THE_CLOCK = ("_runtime", "_per_second", "_model_preparation_time")
 
 if TYPE_CHECKING:
     from tunebench.engine.losses import WeightedLoss
+    from tunebench.store.partial_logits import PartialLogits
     from tunebench.strategies.base import StepHook
 
 
@@ -230,16 +232,46 @@ class StudyTrainer(ResumableTrainer):
 
     # Evaluation --------------------------------------------------------------------------------
 
-    def logits(self, dataset: TokenDataset, phase: str = "evaluate") -> np.ndarray:
+    def logits(self, dataset: TokenDataset) -> np.ndarray:
         """Return float32 logits ``(texts, classes)`` in the data's order, the engine's way.
 
         During training they are on the scale that the head is trained on.
         """
-        total = len(dataset)
+        return self._logits(dataset, self._teller("evaluate", len(dataset)))
 
+    def test_logits(self, dataset: TokenDataset, known: PartialLogits | None) -> np.ndarray:
+        """Return the logits of the test part.
+
+        Args:
+            dataset: The part.
+            known: Takes the logits as they are computed; those it has are not computed again. None where the part
+                is scored in one piece.
+
+        Raises:
+            Interrupted: ``context.stop`` turned true; what was scored is kept.
+        """
+        tell = self._teller("test", len(dataset))
+        if known is None:
+            return self._logits(dataset, tell)
+
+        def keep(done: int) -> None:
+            tell(done)
+            stop = done < len(dataset) and self.context.stop()
+            known.save(only_if_due=not stop)
+            if stop:
+                raise Interrupted(f"stopped after {done:,} of {len(dataset):,} test texts")
+
+        return self._logits(dataset, keep, into=known.rows)
+
+    def _teller(self, phase: Phase, total: int) -> Callable[[int], None]:
         def tell(done: int) -> None:
-            self.context.report(Progress(self.context.run_id, phase, done, total, None, None))  # type: ignore[arg-type]
+            self.context.report(Progress(self.context.run_id, phase, done, total, None, None))
 
+        return tell
+
+    def _logits(
+        self, dataset: TokenDataset, on_batch: Callable[[int], None], into: np.ndarray | None = None
+    ) -> np.ndarray:
         if not self.engine.own:
             return np.asarray(self.predict(dataset).predictions, dtype=np.float32)
         with self._whole():
@@ -250,7 +282,8 @@ class StudyTrainer(ResumableTrainer):
                 device=self.args.device.type,
                 fast=self.engine.fast,
                 autocast=self.engine.autocast,
-                on_batch=tell,
+                on_batch=on_batch,
+                into=into,
             )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
