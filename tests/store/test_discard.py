@@ -46,6 +46,10 @@ def test_weights_that_may_still_be_scored_or_are_being_used_are_left(tmp_path: P
 def test_the_command_says_what_it_did_and_what_it_left(tmp_path: Path) -> None:
     fakes.run(tmp_path, fakes.make_study())
     left = CliRunner().invoke(app, ["discard-weights", str(tmp_path)])
-    assert left.exit_code == 0 and "No weights deleted." in left.stdout and "4 runs that were not scored" in left.stdout
+    assert (
+        left.exit_code == 0
+        and "No weights deleted." in left.stdout
+        and "4 runs that were not scored" in left.stdout
+    )
     done = CliRunner().invoke(app, ["discard-weights", str(tmp_path), "--all", "--json"])
     assert len(json.loads(done.stdout)["runs"]) == 4
