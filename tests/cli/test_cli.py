@@ -134,8 +134,10 @@ def test_a_study_ends_with_the_answer_its_trust_and_what_to_type_next(finished: 
     assert f"  tunebench recommend {out}" in lines
     text = recommendation_text(analysis, found)
     assert text.startswith("\n".join(answer.lines)) and all(doubt in text for doubt in found.doubts)
-    nothing = analyse(factories.compare([factories.make_cell(status="pending")]))
-    assert closing_lines(nothing, out, out / "report.html")[0] == recommended(nothing)
+    for status, word in (("pending", "run"), ("failed", "status")):
+        nothing = analyse(factories.compare([factories.make_cell(status=status)]))
+        lines = closing_lines(nothing, out, out / "report.html")
+        assert lines[0] == recommended(nothing) and lines[-1] == f"  tunebench {word} {out}"
 
 
 @pytest.mark.usefixtures("no_report")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -463,6 +464,18 @@ def test_seeds_that_chose_other_lengths_of_training_are_not_averaged() -> None:
     logs = {cell.spec.epochs: cell.record.log_history for cell in cells if cell.record is not None}
     assert ends == [logged_series(logs[epochs], "eval_macro_f1").steps[-1] for epochs in (2, 4)]
     assert ends[0] < ends[1] and "have a line of their own" in footnotes(drawn)
+
+
+def test_nothing_is_drawn_of_a_training_without_steps(tmp_path: Path) -> None:
+    by_step = {"loss_curves", "score_by_step"}
+    cell = make_cell(**HONEST)
+    fitted = replace(
+        cell, record=cell.record.model_copy(update={"log_history": [{"step": 9, "epoch": 9.0, "c": 1.0}]})
+    )
+    assert not by_step & set(figures_of(analyse(compare([fitted]))))
+    assert by_step <= set(figures_of(analyse(compare([cell]))))
+    pending = compare([make_cell(status="pending")])
+    assert by_step <= set(figures_of(analyse(pending))), "a study without results has all figures"
 
 
 def test_a_pause_does_not_hide_the_other_steps() -> None:

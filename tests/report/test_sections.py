@@ -148,6 +148,17 @@ def test_runs_without_a_confusion_matrix_are_left_out(tmp_path: Path, monkeypatc
         assert len(re.findall(">macro F1", page)) == sum(c.row["macro_f1"] is not None for c in comparison.cells)
 
 
+def test_facts_of_a_fact_are_in_words_too(tmp_path: Path) -> None:
+    cell = make_cell(**HONEST)
+    said = {"static": {"distilled": False}, "frozen_prefix": {"layers": 2, "kept": True, "reason": None}}
+    environment = cell.record.environment.model_copy(update={"machine": said})
+    cell = replace(cell, record=cell.record.model_copy(update={"environment": environment}))
+    (machine,) = map(dict, built("setup", Source(analyse(compare([cell])), tmp_path))["machines"])
+    assert machine["static, distilled"] == "no"
+    assert (machine["frozen prefix, layers"], machine["frozen prefix, kept"]) == ("2", "yes")
+    assert "frozen prefix, reason" not in machine
+
+
 def test_what_is_not_known_of_an_imported_recipe_is_not_the_models_own(tmp_path: Path) -> None:
     cell = make_cell(**HONEST)
     theirs = imported("theirs")

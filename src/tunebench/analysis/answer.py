@@ -62,9 +62,14 @@ class Figures:
         return show_interval(self.interval) + (f" ({self.holds_for})" if self.holds_for else "")
 
     @property
-    def training(self) -> str | None:
+    def time(self) -> str | None:
         """Time of training in words."""
-        return None if self.seconds is None else f"{quantity(self.seconds, TIMES)}{_SHARED * self.shared_machine}"
+        return None if self.seconds is None else quantity(self.seconds, TIMES)
+
+    @property
+    def training(self) -> str | None:
+        """Time of training in words, and whether it is too long."""
+        return None if self.time is None else f"{self.time}{_SHARED * self.shared_machine}"
 
     @property
     def weights(self) -> str | None:

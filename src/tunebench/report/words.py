@@ -47,11 +47,14 @@ def recommendation_text(analysis: Analysis, found: Recommendation) -> str:
 def closing_lines(analysis: Analysis, folder: Path, report: Path) -> list[str]:
     """Return how ``run`` ends: the answer or what is missing, the report, and what to type next."""
     found = recommended(analysis)
-    lines = [found] if isinstance(found, str) else answer_of(analysis, found).lines
-    lines += [f"Report: {report}", "Next:", f"  {command('recommend', folder)}"]
-    if isinstance(found, str) or found.not_exported is not None:
-        return lines
-    return [*lines, f"  {export_command(str(folder))}"]
+    if isinstance(found, str):
+        lines, to_come = [found], any(cell.to_come for cell in analysis.comparison.cells)
+        following = [command("run" if to_come else "status", folder)]
+    else:
+        lines, following = answer_of(analysis, found).lines, [command("recommend", folder)]
+        if found.not_exported is None:
+            following.append(export_command(str(folder)))
+    return [*lines, f"Report: {report}", "Next:", *(f"  {line}" for line in following)]
 
 
 def export_command(folder: str, *, out: str = "model") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -26,7 +26,21 @@ from tunebench.report.figures.style import GREY, label_thousands, say_nothing_to
 from tunebench.store.cell import Cell
 
 
-@register("loss_curves", "Training and evaluation loss")
+def _logged(*beginnings: str) -> Callable[[Analysis], bool]:
+    """Return what tells whether any run logged a value whose name begins so.
+
+    A study without finished runs has every figure, and each says so.
+    """
+
+    def applies(analysis: Analysis) -> bool:
+        ended = analysis.comparison.scored
+        entries = (entry for history in _histories(ended) for entry in history)
+        return not ended or any(key.startswith(beginnings) for entry in entries for key in entry)
+
+    return applies
+
+
+@register("loss_curves", "Training and evaluation loss", applies=_logged("loss", "eval_loss"))
 def loss_curves(analysis: Analysis) -> Figure:
     """Draw both losses against the share of training steps, one panel a size.
 
@@ -80,7 +94,7 @@ def _losses(config: Configuration) -> tuple[Line, Line]:
     return mean_curve([line for line, _ in found])[:2], mean_curve([line for _, line in found])[:2]
 
 
-@register("score_by_step", "Score while training")
+@register("score_by_step", "Score while training", applies=_logged("eval_"))
 def score_by_step(analysis: Analysis) -> Figure:
     """Draw the score on the selection split by step, one panel a size; bands are the range over seeds.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tunebench.recipe import Recipe
@@ -49,6 +49,14 @@ def known(values: Iterable[Any]) -> list[Any]:
 
 def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
     facts = {"device": environment.device, "threads": environment.threads} | environment.machine
+    yield from _in_words(facts)
+    unknown = [key.replace("_", " ") for key, value in facts.items() if value is None]
+    if unknown:
+        yield _UNKNOWN, ", ".join(unknown)
+
+
+def _in_words(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield facts by name; what is not known is left out, and facts of a fact carry its name."""
     for key, value in facts.items():
         name = key.replace("_", " ")
         if value is None:
@@ -57,13 +65,12 @@ def _machine(environment: Environment) -> Iterator[tuple[str, str]]:
             yield name, "yes" if value else "no"
         elif isinstance(value, (list, tuple)):
             yield name, ", ".join(map(str, value)) or "none"
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}, {inner}", words) for inner, words in _in_words(value))
         elif key.endswith("_bytes") and isinstance(value, int):
             yield name.removesuffix(" bytes"), f"{value / 1e9:.1f} GB"
         else:
             yield name, str(value)
-    unknown = [key.replace("_", " ") for key, value in facts.items() if value is None]
-    if unknown:
-        yield _UNKNOWN, ", ".join(unknown)
 
 
 def _parameters(params: dict[str, Any]) -> Iterator[str]:
