@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tunebench.errors import ConfigError, ErrorGroup, StoreError
 from tunebench.execution.looks import check_declared, decided_at, note_added_seeds, note_reading, stages_left
 from tunebench.files import read_json
 from tunebench.report.tables import make_tables
+from tunebench.report.words import closing_lines
 from tunebench.stats import Anytime, Looks
 from tunebench.store.looks import LookLog
 from tunebench.study.yaml_file import check_study
@@ -131,7 +133,7 @@ def test_seeds_that_are_added_to_results_are_said_everywhere(base: dict[str, Any
     assert len(LookLog(tmp_path).read()) == 1
 
 
-def grid(seeds: int, **options: Any) -> Any:
+def grid(seeds: int, *, missing: str = "left_out", **options: Any) -> Any:
     """A comparison of two strategies of which the first ``seeds`` of five seeds have scores."""
     rng = np.random.default_rng(1)
     cells = []
@@ -140,7 +142,7 @@ def grid(seeds: int, **options: Any) -> Any:
             if seed < seeds:
                 cells.append(with_predictions(make_cell(label, seed=seed, test_size=400), rng.random(400) < 0.15))
             else:
-                cells.append(make_cell(label, seed=seed, test_size=400, status="left_out"))
+                cells.append(make_cell(label, seed=seed, test_size=400, status=missing))
     return compare(cells, **options)
 
 
@@ -167,6 +169,31 @@ def test_between_looks_nothing_is_conclusive_and_tests_are_those_of_the_look_bef
     assert answer_of(analysis, found).settling == "The next look, after 5 seeds, may decide what is open."
     (pair,) = analysis.pairs
     assert pair.difference.look == Looks((3, 5)).at(3)
+
+
+def test_run_shows_no_score_between_looks(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    for seeds, status in ((4, "pending"), (2, "running")):
+        stopped = Analysis(grid(seeds, missing=status, design=Looks((3, 5))))
+        lines = closing_lines(stopped, tmp_path, report)
+        assert f"There are {seeds}" in lines[0] and "0." not in "\n".join(lines).replace(str(tmp_path), "")
+        assert lines[1:] == [f"Report: {report}", "Next:", f"  tunebench run {tmp_path}"]
+    # At a look, or where nothing is left to run, the answer is there.
+    for seeds, status in ((3, "left_out"), (4, "failed")):
+        ended = Analysis(grid(seeds, missing=status, design=Looks((3, 5))))
+        assert closing_lines(ended, tmp_path, report)[0] == answer_of(ended, recommend(ended)).verdict
+
+
+def test_a_run_that_ends_between_looks_names_no_score(base: dict[str, Any], tmp_path: Path) -> None:
+    once = {key: value for key, value in base.items() if key != "looks"} | {"seeds": SEEDS[:3]}
+    ends = {}
+    for name, study in (("looks", base), ("once", once)):
+        told: list[str] = []
+        run_baselines(study, tmp_path / name, told)
+        ends[name] = [line.split(": ")[1] for line in told if re.search(r"-s\d+: ", line)]
+    assert len(ends["once"]) == len(ends["looks"]) == 6
+    assert all(re.match(r"macro F1 0\.\d{4}", end) for end in ends["once"])
+    assert all(end.startswith("scored, shown at the next look") for end in ends["looks"])
 
 
 def test_the_level_is_the_studys() -> None:

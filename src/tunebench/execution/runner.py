@@ -40,6 +40,8 @@ class Job:
             :class:`~tunebench.training.attempt.Attempt`.
         locked: Ids of the runs whose test part stays locked until a learning rate is chosen.
         deadline: When runs are stopped (``time.monotonic()``), if one is complete by then; None for never.
+        shows_scores: Whether the test score of a run is shown when it ends. A study with declared looks shows none
+            between them.
     """
 
     store: StudyStore
@@ -51,6 +53,7 @@ class Job:
     prune: Callable[[list[float]], bool] | None = None
     locked: frozenset[str] = frozenset()
     deadline: float | None = None
+    shows_scores: bool = True
 
     def out_of_time(self) -> bool:
         """Tell whether the deadline is over. Before any run is complete there is nothing to stop for."""
@@ -251,7 +254,7 @@ def _run(spec: RunSpec, job: Job, asked: Callable[[], bool], summary: Summary) -
     else:
         folder.note("complete")
         summary.complete.append(spec.run_id)
-        display.finish(spec.run_id, _line(record))
+        display.finish(spec.run_id, _line(record, shows_score=job.shows_scores))
 
 
 def environment(execution: Execution) -> Environment:
@@ -267,11 +270,13 @@ def environment(execution: Execution) -> Environment:
     )
 
 
-def _line(record: RunRecord) -> str:
+def _line(record: RunRecord, *, shows_score: bool) -> str:
     scores, timing = record.scores, record.timing
     metric = TASKS[record.spec.task].metrics[record.spec.selects_by]
     found = "trained, test part locked"
-    if scores is not None:
+    if scores is not None and not shows_score:
+        found = "scored, shown at the next look"
+    elif scores is not None:
         value = scores[metric.name]
         found = f"{metric.label} {'not defined' if value is None else f'{value:.4f}'}"
     best = record.selected.score if record.selected else None

@@ -90,6 +90,7 @@ def run_with(
         plan.run_seconds,
         locked=locked_in(store),
         deadline=request.deadline,
+        shows_scores=study.looks is None,
     )
     ongoing = OngoingStudy(resolved, request, executor, display, plan, job)
     comparison = _run_until_decided(ongoing, stages, unlock_test=unlock_test)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunebench.analysis.answer import answer_of, standings
+from tunebench.analysis.looks import between_looks
 from tunebench.analysis.recommend import recommended
 from tunebench.analysis.wording import holds_for, holds_for_pairs
 from tunebench.formatting import BYTES, TIMES, command, fixed, learning_rate, signed, significant
@@ -45,11 +46,15 @@ def recommendation_text(analysis: Analysis, found: Recommendation) -> str:
 
 
 def closing_lines(analysis: Analysis, folder: Path, report: Path) -> list[str]:
-    """Return how ``run`` ends: the answer or what is missing, the report, and what to type next."""
-    found = recommended(analysis)
-    if isinstance(found, str):
-        lines, to_come = [found], any(cell.to_come for cell in analysis.comparison.cells)
-        following = [command("run" if to_come else "status", folder)]
+    """Return how ``run`` ends: the answer or what is missing, the report, and what to type next.
+
+    A study that was stopped between its looks gives no answer.
+    """
+    found, comparison = recommended(analysis), analysis.comparison
+    to_come = any(cell.to_come for cell in comparison.cells)
+    waiting = between_looks(comparison) if to_come else []
+    if waiting or isinstance(found, str):
+        lines, following = waiting or [str(found)], [command("run" if to_come else "status", folder)]
     else:
         lines, following = answer_of(analysis, found).lines, [command("recommend", folder)]
         if found.not_exported is None:
