@@ -208,6 +208,17 @@ def test_a_dry_run_writes_nothing(finished: tuple[Path, Path], tmp_path: Path) -
     assert not (tmp_path / "x").exists()
 
 
+def test_a_dry_run_of_a_begun_study_says_what_is_complete(finished: tuple[Path, Path]) -> None:
+    out, study = finished
+    args = ("run", str(study), "--dry-run", "--no-measure", "--out", str(out), "--set", "seeds=[42, 2]")
+    rows = json.loads(tunebench(*args, "--json").out)
+    complete = [row["complete"] for row in rows]
+    assert sorted(complete) == [False, False, True, True]
+    said = tunebench(*args).out
+    assert "2 of 4 runs, about" in said and "; 2 runs complete" in said
+    assert [line.rsplit("\t")[-1] for line in said.splitlines()[1:5]].count("complete") == 2
+
+
 @pytest.mark.usefixtures("no_report")
 def test_a_budget_leaves_rows_not_holes(finished: tuple[Path, Path], tmp_path: Path) -> None:
     _, study = finished

@@ -33,13 +33,22 @@ def print_looks(found: DryRun, study: StudyConfig) -> None:
         return
     costs = []
     for number, seeds in enumerate(stages, 1):
-        kept = [row for row in found.rows if row["look"] <= number and not row["left_out"]]
+        kept = [row for row in _to_run(found.rows) if row["look"] <= number]
         later = [seconds for look, seconds in found.later if look <= number]
         total = duration(_time(kept, found.at_a_time) + sum(later) / found.at_a_time)
         costs.append(f"{counted(seeds, 'seed')} {total}")
     shown = costs if study.looks is not None else [costs[0], costs[-1]]
     until = "to each look" if study.looks is not None else "to the first decision and to the last"
     out.print(f"The study ends when it is decided. Cost up {until}: {'; '.join(shown)}", markup=False)
+
+
+def _to_run(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs that would be trained now."""
+    return [row for row in rows if not row["left_out"] and not row["complete"]]
+
+
+def _state(row: dict[str, Any]) -> str:
+    return "complete" if row["complete"] else "left out" if row["left_out"] else "run"
 
 
 def _time(rows: list[dict[str, Any]], at_a_time: int) -> float:
@@ -73,16 +82,18 @@ def print_plan(found: DryRun, *, as_json: bool) -> None:
             "time": duration(row["seconds"]),
             "memory": f"{row['memory_bytes'] / 1e9:.1f} GB",
             "disk": f"{row['disk_bytes'] / 1e6:.0f} MB",
-            "plan": "left out" if row["left_out"] else "run",
+            "plan": _state(row),
         }
         for row in rows
     ]
     print_rows(shown)
-    kept = [row for row in rows if not row["left_out"]]
+    kept = _to_run(rows)
     how = "measured here" if rows and rows[0]["measured"] else "estimated from the arithmetic"
     together = f" with {at_a_time} at a time" if at_a_time > 1 else ""
     total = duration(_time(kept, at_a_time) + found.reserved)
-    out.print(f"{len(kept)} of {counted(len(rows), 'run')}, about {total}{together} ({how})")
+    complete = sum(row["complete"] for row in rows)
+    done = f"; {counted(complete, 'run')} complete" if complete else ""
+    out.print(f"{len(kept)} of {counted(len(rows), 'run')}, about {total}{together} ({how}){done}")
     prefixed = [row for row in kept if row["prefix_layers"] is not None]
     if prefixed:
         size = sum(row["prefix_bytes"] for row in prefixed) / 1e6

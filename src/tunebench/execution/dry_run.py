@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ def dry_run_rows(
     )
     request = settle_workers(study, request)
     plan = plan_runs(resolve(study, request), request)
-    rows = [_planned_row(study, run, plan.estimates[run.spec.run_id]) for run in plan.runs]
+    rows = [_planned_row(study, run, plan.estimates, plan.done) for run in plan.runs]
     return DryRun(rows, divided_by(study, request.execution), plan.reserved, _later(study, rows, plan.reserved))
 
 
@@ -75,7 +75,7 @@ def dry_run_suite(
     request = Request(execution=execution, budget_seconds=budget_seconds, measure=measure, tell=tell)
     planned = plan_suite(suite, folder, request)
     rows = [
-        {"data_set": one.name, **_planned_row(one.study, run, one.estimates[run.spec.run_id])}
+        {"data_set": one.name, **_planned_row(one.study, run, one.estimates, one.done)}
         for one in planned
         for run in one.runs
     ]
@@ -101,7 +101,9 @@ def _look(study: StudyConfig, seed: int) -> int:
     return next(number for number, last in enumerate(study.stages, 1) if seed in study.seeds[:last])
 
 
-def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dict[str, Any]:
+def _planned_row(
+    study: StudyConfig, run: PlannedRun, estimates: Mapping[str, Estimate], done: Collection[str]
+) -> dict[str, Any]:
     return {
         "run_id": run.spec.run_id,
         "strategy": run.spec.label,
@@ -111,7 +113,8 @@ def _planned_row(study: StudyConfig, run: PlannedRun, estimate: Estimate) -> dic
         "seed": run.spec.seed,
         "fold": None if not run.spec.folds else run.spec.fold or "all",
         "truncation": run.spec.truncation,
-        **vars(estimate),
+        **vars(estimates[run.spec.run_id]),
         "left_out": run.left_out,
+        "complete": run.spec.run_id in done,
         "look": _look(study, run.spec.seed),
     }

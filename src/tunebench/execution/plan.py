@@ -43,12 +43,14 @@ class Plan:
         dataset: The loaded data.
         runs: Cells in the order they will run, those left out marked.
         estimates: By run id.
+        done: Ids of the runs that are complete.
     """
 
     study: StudyConfig
     dataset: TextDataset
     runs: tuple[PlannedRun, ...]
     estimates: Mapping[str, Estimate]
+    done: frozenset[str] = frozenset()
 
     @property
     def seconds(self) -> float:
@@ -136,12 +138,12 @@ def plan_runs(
     every, specs = specs, stage(study, specs, chosen or {}, survivors)
     later = reserved(study, every, specs)
     check_processes(specs, request.execution.processes, device)
-    done: set[str] = set()
+    done: frozenset[str] = frozenset()
     if folder is not None:
         # Before anything is measured: a folder that cannot be used is no reason to wait.
         store = StudyStore.check(folder, specs)
         check_declared(study, folder)
-        done = {spec.run_id for spec in specs if store.run_folder(spec.run_id).complete}
+        done = frozenset(spec.run_id for spec in specs if store.run_folder(spec.run_id).complete)
         request.known.timings.load(folder)
     raise_all(check_precision([spec for spec in specs if spec.run_id not in done], device))
     estimates = _estimates([*specs, *later], dataset, request)
@@ -156,7 +158,7 @@ def plan_runs(
     if folder is not None:
         to_do = [r.spec for r in runs if r.left_out is None and r.spec.run_id not in done]
         check_disk(folder, disk_need(to_do, estimates))
-    return Plan(study, dataset, tuple(runs), estimates)
+    return Plan(study, dataset, tuple(runs), estimates, done)
 
 
 def _estimates(specs: Sequence[RunSpec], dataset: TextDataset, request: Request) -> Mapping[str, Estimate]:

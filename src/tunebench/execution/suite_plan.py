@@ -10,10 +10,9 @@ from tunebench.errors import ConfigError, ErrorGroup, PlanError, TunebenchError,
 from tunebench.execution.budget import choose, divided_by, order, wall_seconds
 from tunebench.execution.checks import check_disk, disk_need
 from tunebench.execution.known import Known
-from tunebench.execution.plan import Plan, plan_runs
+from tunebench.execution.plan import plan_runs
 from tunebench.execution.resolve import Request, resolve, silent
 from tunebench.store.plan_file import PlannedRun
-from tunebench.store.study_folder import StudyStore
 from tunebench.store.suite_folder import Member, SuiteStore
 from tunebench.study.config import StudyConfig
 from tunebench.study.spec import RunSpec
@@ -146,9 +145,7 @@ def _check_one(name: str, study: StudyConfig, store: SuiteStore, request: Reques
     member = Member(name=name, sizes=stated, left_out=left_out)
     # What was read is let go: a suite may be larger than memory.
     kept = replace(own, known=Known())
-    return PlannedStudy(
-        name, plan.study, member, plan.runs, plan.estimates, plan.reserved, _done(plan, own), kept, told
-    )
+    return PlannedStudy(name, plan.study, member, plan.runs, plan.estimates, plan.reserved, plan.done, kept, told)
 
 
 def _estimate_one(one: PlannedStudy, study: StudyConfig) -> PlannedStudy:
@@ -171,12 +168,6 @@ def _not_there(study: StudyConfig, most: int) -> dict[str, str]:
         elif size == most and "all" in study.train_sizes:
             found[str(size)] = "it is the same as all"
     return found
-
-
-def _done(plan: Plan, request: Request) -> frozenset[str]:
-    assert request.folder is not None
-    store = StudyStore(request.folder)
-    return frozenset(run.spec.run_id for run in plan.runs if store.run_folder(run.spec.run_id).complete)
 
 
 def _check_metrics(planned: Sequence[PlannedStudy]) -> None:
