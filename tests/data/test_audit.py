@@ -109,13 +109,13 @@ def test_every_flaw_is_warned_about_in_a_sentence() -> None:
     lengths = {"train": np.full(100, 3), "test": np.repeat([3, 9], [16, 16])}
     lines = audit(_dataset(train, test), lengths=lengths, max_length=8).warnings
     assert lines == [
-        "1 of 32 test texts are also in train; scores on them measure memory, not learning.",
-        "1 texts have another label in test than in train.",
+        "1 of 32 test texts is also in train; scores on them measure memory, not learning.",
+        "1 text has another label in test than in train.",
         "train: 96.0% of the labels are 'no'; a model that always answers it has this accuracy.",
         "train: fewer than 10 examples of yes.",
-        "test: 1 texts are empty.",
+        "test: 1 text is empty.",
         "test: 29 texts are copies of earlier ones.",
-        "test: 1 texts have more than one label.",
+        "test: 1 text has more than one label.",
         "test: 50.0% of the texts are longer than 8 tokens and are cut.",
     ]
 

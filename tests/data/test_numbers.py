@@ -166,4 +166,4 @@ def test_texts_whose_number_differs_between_parts_are_counted(tmp_path: Path) ->
     write(tmp_path, VALUES, "train.jsonl")
     write(tmp_path, [3.6, *VALUES[1:]], "test.jsonl")
     found = audit(load(tmp_path, task="regression"))
-    assert any("1 texts have another number in test than in train" in line for line in found.warnings)
+    assert any("1 text has another number in test than in train" in line for line in found.warnings)

@@ -340,8 +340,8 @@ def test_the_latest_part_is_said_with_its_first_day(tmp_path: Path) -> None:
     found = held_out_copies(grouped, 42, 6, splits=split_ref(grouped, validates=True))
     assert found is not None and found.groups == (2, 5) and found.left_out == 2
     assert "from 2024-01-08 on, of 2 of 5 groups" in str(found.remark("anywhere"))
-    assert "2 rows are of groups of the test part and are left out" in str(found.remark("anywhere"))
-    assert "2 rows share a text or a group with the test part and are left out" in str(found.remark("together"))
+    assert "Left out: 2 rows are of groups of the test part." in str(found.remark("anywhere"))
+    assert "Left out: 2 rows share a text or a group with the test part." in str(found.remark("together"))
 
 
 def test_a_given_test_part_is_compared_with_train_in_time(tmp_path: Path) -> None:

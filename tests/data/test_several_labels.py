@@ -100,14 +100,14 @@ def test_labels_are_merged_dropped_and_counted_once_with_a_word(tmp_path: Path) 
     assert found.label_names == ("anger", "joy")
     assert found.train.labels.tolist() == [[0, 1], [0, 1], [1, 0], [1, 1], [0, 1], [1, 1]]
     said = "\n".join(found.reading.lines())
-    assert "the label 'love' is taken off 3 texts" in said and "1 texts have a label more than once" in said
+    assert "the label 'love' is taken off 3 texts" in said and "1 text has a label more than once" in said
     assert "2 of 8 rows of train" in said
 
 
 def test_a_missing_label_in_a_list_is_left_out_with_a_word(tmp_path: Path) -> None:
     dataset = load(lists(tmp_path, [*SETS, ["joy", None]]), labels={"missing": "drop"})
     assert dataset.train.labels.tolist() == [*EXPECTED, [0, 1, 0]]
-    assert any("train: 1 labels in lists are missing" in line for line in dataset.reading.lines())
+    assert any("train: 1 label in a list is missing; it is left out" in line for line in dataset.reading.lines())
 
 
 def test_labels_of_test_have_to_be_known_and_those_of_columns_to_occur(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_row_text_and_order_match_the_same(study: Path, tmp_path: Path) -> None:
         (lambda rows: [*rows, rows[4]], {}, "1 test texts are answered more than once"),
         (lambda rows: [rows[0] | {"answer": "unsure"}, *rows[1:]], {}, "1 answers are none of the study's labels"),
         (lambda rows: [rows[0] | {"answer": " "}, *rows[1:]], {}, "'no answer'|no answer"),
-        (lambda rows: [rows[0] | {"text": "another"}, *rows[1:]], {}, "1 texts are not those of their row"),
+        (lambda rows: [rows[0] | {"text": "another"}, *rows[1:]], {}, "1 text differs from that of the same row"),
         (lambda rows: [rows[0] | {"row": "x"}, *rows[1:]], {}, "holds no row number in row 1"),
         (lambda rows: rows[:-2], {"match": "order"}, "by their order they cannot be matched"),
         (lambda rows: [{"answer": row["answer"]} for row in rows], {}, "Nothing says which test text"),

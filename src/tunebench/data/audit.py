@@ -16,7 +16,7 @@ from tunebench.data.reference import Copies
 from tunebench.data.text import by_side, characters, sides_of
 from tunebench.data.types import Split, TextDataset
 from tunebench.data.visible import is_blank
-from tunebench.formatting import listed
+from tunebench.formatting import counted, listed
 
 #: A class with a larger share makes accuracy meaningless; one with fewer examples, its own scores.
 NEAR_CONSTANT = 0.95
@@ -172,14 +172,16 @@ def other_lengths(first: str, others: Mapping[str, Mapping[str, np.ndarray]], ma
 def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
     lines: list[str] = []
     if split.empty:
-        lines.append(f"{split.empty} texts are empty.")
+        lines.append(f"{counted(split.empty, 'text is', 'texts are')} empty.")
     if split.duplicates:
-        lines.append(f"{split.duplicates} texts are copies of earlier ones.")
+        copies = counted(split.duplicates, "text is a copy of an earlier one", "texts are copies of earlier ones")
+        lines.append(f"{copies}.")
     if split.conflicting:
-        what = "have more than one label"
+        said = counted(split.conflicting, "text has", "texts have") + " more than one label"
         if split.labels_per_text is not None or split.numbers:
-            what = f"stand more than once, with different {'numbers' if split.numbers else 'labels'}"
-        lines.append(f"{split.conflicting} texts {what}.")
+            said = counted(split.conflicting, "text stands", "texts stand")
+            said += f" more than once, with different {'numbers' if split.numbers else 'labels'}"
+        lines.append(f"{said}.")
     top = max(split.per_class, key=lambda label: split.per_class[label], default="")
     if split.per_class and split.labels_per_text is None and split.per_class[top] > NEAR_CONSTANT * split.examples:
         lines.append(

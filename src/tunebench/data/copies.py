@@ -12,6 +12,7 @@ from tunebench.data.rules import split_rules
 from tunebench.data.times import shown_time
 from tunebench.data.types import TextDataset
 from tunebench.errors import DataError
+from tunebench.formatting import counted
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,23 @@ class HeldOutCopies:
         if copies == "anywhere":
             if self.apart:
                 lines.append(
-                    f"{self.apart} of {self.test} texts held out for testing are also in train; scores on them "
+                    f"{self.apart:,} of {self.test:,} texts held out for testing are also in train; scores on them "
                     "measure memory, not learning. copies: together keeps all copies of a text in one part."
                 )
             if self.left_out_anyway:
-                lines.append(f"{self.left_out_anyway} rows are of groups of the test part and are left out.")
+                rows = counted(self.left_out_anyway, "row is of a group", "rows are of groups")
+                lines.append(f"Left out: {rows} of the test part.")
             return " ".join(lines) or None
         if self.apart or (self.left_out and not lines):
             lines.append(
                 "All copies of a text are kept in one part (copies: together). A draw "
-                f"that does not look at copies would put {self.apart} of {self.test} test texts into train too."
+                f"that does not look at copies would put {self.apart:,} of {self.test:,} test texts into train too."
             )
         if self.left_out and self.groups is None and self.since is None:
-            lines.append(f"{self.left_out} copies of test texts do not fit into the test part and are left out.")
+            lines.append(f"{self.left_out:,} copies of test texts do not fit into the test part and are left out.")
         elif self.left_out:
-            lines.append(f"{self.left_out} rows share a text or a group with the test part and are left out.")
+            rows = counted(self.left_out, "row shares", "rows share")
+            lines.append(f"Left out: {rows} a text or a group with the test part.")
         return " ".join(lines) or None
 
     def _drawn(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from tunebench.data.labels import is_list
 from tunebench.data.sources import RawData
 from tunebench.data.table import use_names
-from tunebench.formatting import listed
+from tunebench.formatting import counted, listed
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def _read(
         notes.append(f"{part}: the labels are numbers, read with the names that another part declares: {meaning}.")
     missing = sum(value == -1 for value in values if not isinstance(value, bool))
     if missing:
-        notes.append(f"{part}: {missing} labels are -1, which means no label where class names are declared.")
+        labels = counted(missing, "label is", "labels are")
+        notes.append(f"{part}: {labels} -1, which means no label where class names are declared.")
     return use_names(values, own or declared, numbers), notes
 
 

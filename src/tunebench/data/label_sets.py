@@ -14,6 +14,7 @@ from tunebench.data.reference import DataConfig, LabelChoices
 from tunebench.data.table import Table
 from tunebench.data.visible import shown
 from tunebench.errors import DataError, TunebenchError, raise_all
+from tunebench.formatting import counted
 
 #: How a 0/1 column says yes and no.
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
@@ -137,7 +138,8 @@ def clean_sets(
         left_out.append(rows_left_out(without, len(values), where, reason, choice))
         by_row = {row: own for row, own in by_row.items() if own}
     elif without:
-        notes.append(f"{where}: {len(without)} texts have no label; they are kept (data.labels.none: keep).")
+        texts = counted(len(without), "text has no label; it is", "texts have no label; they are")
+        notes.append(f"{where}: {texts} kept (data.labels.none: keep).")
     if not any(by_row.values()):
         raise DataError(
             f"{where}: no text is left with a label.",
@@ -165,13 +167,13 @@ def _by_row(
         found[row][label] = None
     absent = len(rows) - len(cleaned.rows)
     if absent:
-        notes.append(
-            f"{where}: {absent} labels in lists are missing; they are left out (data.labels.missing: drop)."
-        )
+        labels = counted(absent, "label in a list is missing; it is", "labels in lists are missing; they are")
+        notes.append(f"{where}: {labels} left out (data.labels.missing: drop).")
     if repeated:
-        notes.append(f"{where}: {len(repeated)} texts have a label more than once; it counts once.")
+        texts = counted(len(repeated), "text has", "texts have")
+        notes.append(f"{where}: {texts} a label more than once; it counts once.")
     notes += [
-        f"{where}: the label {shown(name)} is taken off {n} texts (data.labels.drop)."
+        f"{where}: the label {shown(name)} is taken off {counted(n, 'text')} (data.labels.drop)."
         for name, n in dropped.items()
         if n
     ]

@@ -12,6 +12,7 @@ import numpy as np
 from tunebench.data.text import Text
 from tunebench.data.times import shown_time
 from tunebench.data.types import Split
+from tunebench.formatting import counted
 
 #: Pairs of parts that share nothing where the data is sound, the worst first, and what it means if they do.
 _PAIRS = {
@@ -65,15 +66,17 @@ def overlap_warnings(splits: Mapping[str, Split]) -> list[str]:
     for (first, second), found in overlaps(splits).items():
         if found.texts:
             meaning = _PAIRS[first, second]
-            lines.append(f"{found.first} of {len(splits[first])} {first} texts are also in {second}; {meaning}")
+            some = f"{found.first:,} of {len(splits[first]):,} {first} texts"
+            lines.append(f"{some} {'is' if found.first == 1 else 'are'} also in {second}; {meaning}")
         if found.conflicting:
             what = "number" if np.issubdtype(splits[first].labels.dtype, np.floating) else "label"
-            lines.append(f"{found.conflicting} texts have another {what} in {first} than in {second}.")
+            texts = counted(found.conflicting, "text has", "texts have")
+            lines.append(f"{texts} another {what} in {first} than in {second}.")
     for (first, second), (groups, rows) in shared_groups(splits).items():
         every = len(set(splits[first].groups or ()))
         lines.append(
-            f"{groups} of {every} groups of {first} are also in {second}, with {rows} of {len(splits[first])} "
-            f"{first} texts: they do not show how new groups are classified."
+            f"{groups:,} of {every:,} groups of {first} are also in {second}, with {rows:,} of "
+            f"{len(splits[first]):,} {first} texts: they do not show how new groups are classified."
         )
     return [*lines, *_times(splits)]
 

@@ -8,7 +8,7 @@ from tunebench.data.copies import held_out_copies
 from tunebench.data.reference import SplitRef
 from tunebench.errors import TunebenchError
 from tunebench.execution.checks import cuts_of
-from tunebench.formatting import listed
+from tunebench.formatting import counted, listed
 from tunebench.study.config import StudyConfig
 from tunebench.tasks.metrics import DEFAULT_METRIC
 from tunebench.training.parts import split_of_test, split_of_validation
@@ -160,5 +160,6 @@ def _groups(
     )
     left_out = len(dataset.train) - most - (test_size if dataset.test is None else 0)
     if left_out:
-        line += f" {left_out} texts share a group or a text with another part, and are used nowhere."
+        texts = counted(left_out, "text shares", "texts share")
+        line += f" Used nowhere: {texts} a group or a text with another part."
     return [line]

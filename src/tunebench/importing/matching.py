@@ -15,7 +15,7 @@ from tunebench.data.reading import named_rows
 from tunebench.data.table import Table
 from tunebench.data.text import sides_of
 from tunebench.errors import DataError, TunebenchError, raise_all
-from tunebench.formatting import listed
+from tunebench.formatting import counted, listed
 from tunebench.importing.test_part import ROW, StudyTexts
 
 #: How a row of the file says which text it answers.
@@ -94,8 +94,9 @@ def _by_row(reading: Reading) -> list[int]:
         own, theirs = _keys_of_texts(reading), _keys_of_file(reading)
         other = [place for key, place in zip(own, places, strict=True) if theirs[place] != key]
         if other:
+            texts = counted(len(other), "text differs", "texts differ")
             raise DataError(
-                f"{reading.path.name}: {len(other):,} texts are not those of their row in the study's data "
+                f"{reading.path.name}: {texts} from that of the same row in the study's data "
                 f"({reading.rows(other)}).",
                 fix="number the rows as tunebench data test-texts does; or --match text",
             )
