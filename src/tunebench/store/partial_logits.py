@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tunebench.errors import StoreError
 from tunebench.files import read_regular
 from tunebench.machine.clock import Clock
 
@@ -68,10 +67,8 @@ class PartialLogits:
             with np.load(BytesIO(read_regular(self.path, limit=_MOST_BYTES)), allow_pickle=False) as stored:
                 logits, seconds = stored["logits"], stored["seconds"]
                 ours = str(stored["weights"]) == self._weights and np.array_equal(stored["indices"], self._indices)
-        except (OSError, StoreError):
-            return
         except Exception:
-            # zipfile, zlib and NumPy's parser raise errors without a common base for damage.
+            # Mostly there is no file. For damage zipfile, zlib and NumPy raise errors without a common base.
             return
         if ours and logits.shape == self.rows.shape and logits.dtype == self.rows.dtype and seconds.shape == (2,):
             self.rows[:] = logits
