@@ -177,11 +177,11 @@ def _split_warnings(split: SplitAudit, max_length: int | None) -> list[str]:
         copies = counted(split.duplicates, "text is a copy of an earlier one", "texts are copies of earlier ones")
         lines.append(f"{copies}.")
     if split.conflicting:
-        said = counted(split.conflicting, "text has", "texts have") + " more than one label"
         if split.labels_per_text is not None or split.numbers:
-            said = counted(split.conflicting, "text stands", "texts stand")
-            said += f" more than once, with different {'numbers' if split.numbers else 'labels'}"
-        lines.append(f"{said}.")
+            texts = counted(split.conflicting, "text stands", "texts stand")
+            lines.append(f"{texts} more than once, with different {'numbers' if split.numbers else 'labels'}.")
+        else:
+            lines.append(f"{counted(split.conflicting, 'text has', 'texts have')} more than one label.")
     top = max(split.per_class, key=lambda label: split.per_class[label], default="")
     if split.per_class and split.labels_per_text is None and split.per_class[top] > NEAR_CONSTANT * split.examples:
         lines.append(

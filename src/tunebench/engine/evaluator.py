@@ -49,8 +49,7 @@ def predict_logits(
     Returns:
         float32 of shape ``(texts, classes)``, in the order of ``texts``.
     """
-    order: list[np.ndarray] = []
-    rows: list[np.ndarray] = []
+    result = into
     training = model.training
     model.eval()
     try:
@@ -65,21 +64,16 @@ def predict_logits(
                 batch = collator.pad([texts[i] for i in chunk])
                 output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
                 found = output.logits.float().cpu().numpy()
-                if into is None:
-                    rows.append(found)
-                    order.append(chunk)
-                else:
-                    into[chunk] = found
+                if result is None:
+                    result = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
+                result[chunk] = found
                 if on_batch is not None:
                     on_batch(done)
     finally:
         model.train(training)
-    if into is not None:
-        return into
-    classes = rows[0].shape[1] if rows else int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
-    result = np.zeros((len(texts), classes), dtype=np.float32)
-    for chunk, row in zip(order, rows, strict=True):
-        result[chunk] = row
+    if result is None:  # no batch was this process's
+        classes = int(model.config.num_labels)  # type: ignore[union-attr, arg-type]
+        result = np.zeros((len(texts), classes), dtype=np.float32)
     return process_group.merged_rows(result)
 
 

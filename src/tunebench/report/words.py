@@ -50,11 +50,11 @@ def closing_lines(analysis: Analysis, folder: Path, report: Path) -> list[str]:
 
     A study that was stopped between its looks gives no answer.
     """
-    found, comparison = recommended(analysis), analysis.comparison
-    to_come = any(cell.to_come for cell in comparison.cells)
-    waiting = between_looks(comparison) if to_come else []
-    if waiting or isinstance(found, str):
-        lines, following = waiting or [str(found)], [command("run" if to_come else "status", folder)]
+    to_come = any(cell.to_come for cell in analysis.comparison.cells)
+    waiting = between_looks(analysis.comparison) if to_come else []
+    found = waiting[0] if waiting else recommended(analysis)
+    if isinstance(found, str):
+        lines, following = [found], [command("run" if to_come else "status", folder)]
     else:
         lines, following = answer_of(analysis, found).lines, [command("recommend", folder)]
         if found.not_exported is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
-from tunebench.files import read_regular
+from tunebench.files import read_regular, replacing
 from tunebench.machine.clock import Clock
 
 #: Most bytes that are read of a file.
@@ -48,18 +47,14 @@ class PartialLogits:
         """Write what is known, by rename; on request only where the last time is ``save_seconds`` ago."""
         if only_if_due and time.monotonic() - self._saved < self._every:
             return
-        temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.npz")
-        try:
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
             np.savez(
-                temporary,
+                file,
                 logits=self.rows,
                 indices=self._indices,
                 weights=np.array(self._weights),
                 seconds=np.array([self.earlier_wall + self._clock.wall, self.earlier_cpu + self._clock.cpu]),
             )
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
         self._saved = time.monotonic()
 
     def _take_stored(self) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from tunebench.errors import StoreError
-from tunebench.files import StoredFile, of_bytes, read_regular
+from tunebench.files import StoredFile, of_bytes, read_regular, replacing
 
 #: Most bytes of predictions, unpacked: a million examples of five hundred classes.
 _MOST_BYTES = 2**31
@@ -31,12 +30,8 @@ def write_predictions(
     if (logits is None) == (predicted is None):
         raise ValueError("predictions are stored as logits, or alone where no logits are known")
     told = {"predicted": predicted} if logits is None else {"logits": logits}
-    temporary = path.with_name(f".predictions.{os.getpid()}.npz")
-    try:
-        np.savez_compressed(temporary, labels=labels, indices=indices, **told)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, labels=labels, indices=indices, **told)
 
 
 def read_predictions(path: Path, expected: StoredFile | None = None) -> dict[str, np.ndarray]:
