@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -15,40 +13,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tunebench.engine.native.build import VARIANTS
-
-ROOT = Path(__file__).parents[1]
-
-
-def run(*command: str | Path, at: Path, **environment: str) -> str:
-    """Run a command that can import nothing from the checkout, and return what it prints."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")} | environment
-    done = subprocess.run([str(word) for word in command], cwd=at, env=clean, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from wheels import ROOT, built, run
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout: building leaves files behind."""
-    copy = tmp_path_factory.mktemp("build") / "copy"
-    skip = shutil.ignore_patterns("results", "__pycache__", "*.egg-info")
-    for name in ("src", "tests", "docs"):
-        shutil.copytree(ROOT / name, copy / name, ignore=skip)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    return copy
-
-
-@pytest.fixture(scope="module")
-def wheel(checkout: Path) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the sdist."""
-    place = checkout.parent / "dist"
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", place, checkout, at=checkout.parent)
-    assert len(list(place.glob("tunebench-*.tar.gz"))) == 1
-    (found,) = place.glob("*.whl")
-    assert found.name.endswith("-py3-none-any.whl")
-    return found
+    wheel, sdist = built(tmp_path_factory.mktemp("build"))
+    assert wheel.name.endswith("-py3-none-any.whl") and sdist.name.endswith(".tar.gz")
+    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +48,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if ".dist-info/" not in name} == package
     assert "tunebench/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
-def test_a_wheel_with_compiled_kernels_says_for_which_system_it_is(checkout: Path) -> None:
-    place, build = checkout.parent / "prebuilt", (sys.executable, "-m", "build", "--wheel", "--no-isolation")
-    run(*build, "--outdir", place, checkout, at=checkout.parent, TUNEBENCH_PREBUILT="1")
-    (found,) = place.glob("*.whl")
-    assert "-py3-none-linux_" in found.name
-    names = [name for name in zipfile.ZipFile(found).namelist() if name.endswith(".so")]
-    assert len(names) == len(VARIANTS)
-    assert all(name.startswith("tunebench/engine/native/prebuilt/kernels-") for name in names)
 
 
 def test_the_wheel_works_alone(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import stat
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+import tunebench
 from tunebench.engine.fast.masks import MaskStream
 from tunebench.engine.native import build as building
 from tunebench.engine.native import loading, self_test
@@ -24,6 +26,7 @@ from tunebench.engine.native.masks import Dropout, mask_of_attention, mask_of_ro
 from tunebench.engine.native.self_test import attention_reference
 from tunebench.machine.devices import compute_type, cpu_flags, default_precision
 from tunebench.recipe import Precision
+from wheels import built
 
 #: Number type and flags of the bodies of the products, and the processor's features that running them takes.
 _PLAIN = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma")
@@ -360,11 +363,17 @@ def test_where_amx_fails_the_kernels_do_without_it(
 
 @pytest.fixture(scope="module")
 def variants(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the kernels for every kind of processor, as a wheel has them."""
+    """A folder with the kernels for every kind of processor, out of a wheel that was built with them."""
     compiler()
     folder = tmp_path_factory.mktemp("prebuilt")
-    assert len(building.build_variants(folder)) == len(building.VARIANTS) == len(list(folder.iterdir()))
-    return folder
+    (wheel,) = built(folder, "--wheel", TUNEBENCH_PREBUILT="1")
+    assert "-py3-none-linux_" in wheel.name
+    place = building.PREBUILT.relative_to(Path(tunebench.__file__).parents[1])
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".so")]
+        archive.extractall(folder, names)
+    assert {Path(name).parent for name in names} == {place} and len(names) == len(building.VARIANTS)
+    return folder / place
 
 
 @pytest.mark.parametrize("numbers", ["bf16", "fp32"])
