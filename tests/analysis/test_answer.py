@@ -133,15 +133,15 @@ def test_what_settling_costs_is_the_training_time_of_the_seeds_it_takes() -> Non
     def settling(plan: SeedsNeeded | Refusal, **where: Any) -> str | None:
         return answer_of(analysis_of(pair("c1", "c0", plan, **where)), found).settling
 
-    four = SeedsNeeded(4, 3, 100, 0.001, 0.8, 0.05, "seeds", False)
+    four = SeedsNeeded(4, 3, 100, 0.001, 0.8, 0.05, "seeds")
     assert (
         settling(four)
         == "To settle c1 and c0: a new study with 4 seeds of each (power 80%), for about 8.1 min of training."
     )
-    never = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds", True)
+    never = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds", 9_000)
     said = settling(never)
-    assert said is not None and "the test examples alone leave +-5.50 points; a larger test part" in said
-    said = settling(replace(never, texts_decide=False))
+    assert said is not None and "a new study with about 9,000 test texts or more (the present ones leave" in said
+    said = settling(replace(never, examples=None))
     assert said is not None and said.endswith("more than 100 seeds of each: seeds vary too much for this margin.")
     assert settling(Refusal("why")) is settling(four, size=500) is None
     single = replace(found, alternatives=tuple(replace(one, seeds=1) for one in found.alternatives))
@@ -190,17 +190,20 @@ def test_what_twice_the_labels_would_bring_is_said_from_three_sizes_on() -> None
 
 @pytest.mark.parametrize(("name", "left"), [("macro_f1", "5.50 points"), ("log_loss", "0.0550 nats")])
 def test_what_the_test_examples_leave_has_the_unit_of_the_margin(name: str, left: str) -> None:
-    never, metric = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds and test examples", True), METRICS[name]
-    assert show_plan(never, metric) == f"more than 100 seeds of each: the test examples alone leave +-{left}"
+    never, metric = SeedsNeeded(None, None, 100, 0.055, 0.8, 0.05, "seeds and test examples", 91_234), METRICS[name]
+    said = f"about 91,000 test texts or more (the present ones leave +-{left}, however many seeds)"
+    assert show_plan(never, metric) == said
     assert metric.show_margin(100 * never.left).split(" ")[1:] == left.split(" ")[1:]
 
 
 def test_a_new_study_is_said_in_seeds() -> None:
-    some = SeedsNeeded(7, None, 100, 0.001, 0.8, 0.05, "seeds", False)
+    some = SeedsNeeded(7, None, 100, 0.001, 0.8, 0.05, "seeds")
     assert show_plan(some, METRICS["macro_f1"]) == (
         "7 seeds of each to find a difference as large as the margin, more than 100 to show equality if there is "
         "none (power 80%)"
     )
+    said = show_plan(replace(some, examples=9_012), METRICS["macro_f1"])
+    assert "7 seeds of each to find" in said and "about 9,000 test texts or more to show equality" in said
     assert show_plan(Refusal("one seed"), METRICS["macro_f1"]) == "one seed"
 
 

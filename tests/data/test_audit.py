@@ -198,7 +198,7 @@ def test_copies_beside_a_held_out_part_as_counted_slowly(train: list[tuple[str, 
     assert counts == bool(found.apart or found.left_out)
     apart = audit(dataset, held_out=found, copies="anywhere").warnings
     assert any(
-        f"{found.apart} of 5 texts held out for testing are also in train" in line for line in apart
+        f"Texts held out for testing that are also in train: {found.apart} of 5;" in line for line in apart
     ) == bool(found.apart)
 
 

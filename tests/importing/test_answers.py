@@ -139,7 +139,7 @@ def test_row_text_and_order_match_the_same(study: Path, tmp_path: Path) -> None:
     wanted = [("neg", "pos").index(row["answer"]) for row in rows]
     assert all(one.predicted.tolist() == wanted for one in found.values())
     assert [one.matched for one in found.values()] == ["row", "row", "text", "order"]
-    assert "1 rows of the file answer no test text" in found["text"].notes[0]
+    assert "Passed over: 1 row of the file that answers no test text." in found["text"].notes[0]
     assert any("nothing confirms" in note for note in found["order"].notes)
     assert any(
         f"{len(rows)} answers were matched with a label that differs" in note for note in found["order"].notes
@@ -149,9 +149,9 @@ def test_row_text_and_order_match_the_same(study: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
-        (lambda rows: rows[:-2], {}, "2 of .* test texts have no answer"),
-        (lambda rows: [*rows, rows[4]], {}, "1 test texts are answered more than once"),
-        (lambda rows: [rows[0] | {"answer": "unsure"}, *rows[1:]], {}, "1 answers are none of the study's labels"),
+        (lambda rows: rows[:-2], {}, "Test texts without an answer: 2 of "),
+        (lambda rows: [*rows, rows[4]], {}, "1 test text is answered more than once"),
+        (lambda rows: [rows[0] | {"answer": "unsure"}, *rows[1:]], {}, "1 answer is none of the study's labels"),
         (lambda rows: [rows[0] | {"answer": " "}, *rows[1:]], {}, "'no answer'|no answer"),
         (lambda rows: [rows[0] | {"text": "another"}, *rows[1:]], {}, "1 text differs from that of the same row"),
         (lambda rows: [rows[0] | {"row": "x"}, *rows[1:]], {}, "holds no row number in row 1"),
@@ -327,7 +327,7 @@ def test_numbers_are_read_and_what_is_none_is_refused(tmp_path: Path) -> None:
     texts = texts_of("regression", np.array([1.5, 2.0]), ("score",))
     file = written(tmp_path / "a.csv", [{"row": 2, "answer": "2"}, {"row": 1, "answer": "1.25"}])
     assert read_answers(file, texts).predicted.tolist() == [1.25, 2.0]
-    with pytest.raises(DataError, match=r"1 answers are no finite numbers \(row 1\)"):
+    with pytest.raises(DataError, match=r"1 answer is no finite number \(row 1\)"):
         read_answers(written(tmp_path / "b.csv", [{"row": 1, "answer": "high"}, {"row": 2, "answer": "1"}]), texts)
 
 

@@ -136,6 +136,20 @@ def test_no_number_of_seeds_outruns_the_test_examples() -> None:
     assert result.cap == 100 and result.left == pytest.approx(0.00392, abs=1e-5)
 
 
+@pytest.mark.parametrize("seed_sd", [0.0, 0.008])
+def test_with_the_examples_needed_endless_seeds_have_the_power_and_with_fewer_they_do_not(seed_sd: float) -> None:
+    result = seeds_needed(comparison(0.003, seed_sd, 3, example_variance=4e-6), margin=0.002)
+    assert isinstance(result, SeedsNeeded) and result.examples is not None
+    for share, enough in ((1.0, True), (0.995, False)):
+        variance = 4e-6 * 10**9 / (share * result.examples)
+        mean = stats.norm(scale=variance**0.5)
+        found = mean.sf(mean.isf(0.025) - 0.002) + mean.cdf(-mean.isf(0.025) - 0.002)
+        equal = 2 * mean.cdf(0.002 - mean.isf(0.05)) - 1
+        assert (min(found, equal) >= 0.8) == enough
+        then = seeds_needed(comparison(0.003, seed_sd, 3, variance), margin=0.002)
+        assert isinstance(then, SeedsNeeded) and (then.examples is None) == enough
+
+
 def test_too_many_seeds_are_not_proposed() -> None:
     result = seeds_needed(comparison(0.0004, 0.008, 3), margin=0.003, cap=50)
     assert isinstance(result, SeedsNeeded) and result.to_differ is None and result.cap == 50

@@ -259,8 +259,7 @@ def _settling(analysis: Analysis, found: Recommendation) -> str | None:
         return None
     both, plan = f"{pair.first.label} and {pair.second.label}", pair.new_study
     if plan.to_differ is None or plan.to_equal is None:
-        fewer = "; a larger test part might take fewer" if plan.texts_decide else ""
-        return f"To settle {both}: a new study with {show_plan(plan, pair.first.metric)}{fewer}."
+        return f"To settle {both}: a new study with {show_plan(plan, pair.first.metric)}."
     needed = max(plan.to_differ, plan.to_equal)
     each = [seconds[pair.first.label], seconds[pair.second.label]]
     cost = _cost([None if one is None else one * needed for one in each])

@@ -43,7 +43,8 @@ class Pair:
         verdict: Equivalence within the study's margin, both it and "different" corrected for all pairs.
         detectable: The smallest difference a comparison like this one, and no other beside it, would have
             found (power 0.8).
-        new_study: Seeds that a new comparison of the two needs; a refusal where it is not known how seeds vary.
+        new_study: Seeds or test texts that a new comparison of the two needs; a refusal where it is not known how
+            seeds vary.
         same_examples: McNemar's test of the accuracies; only of labels and with one seed each, where it is exact.
     """
 

@@ -67,13 +67,16 @@ def show_test(test: Equivalence, metric: Metric) -> str:
 
 
 def show_plan(plan: SeedsNeeded | Refusal, metric: Metric) -> str:
-    """Return how many seeds a new study of two strategies needs, or why that is not known."""
+    """Return how many seeds or test texts a new study of two strategies needs, or why that is not known."""
     if isinstance(plan, Refusal):
         return plan.reason
     most = f"more than {plan.cap}"
+    if plan.examples is not None:
+        most = f"about {float(f'{plan.examples:.2g}'):,.0f} test texts or more"
     if plan.to_differ is None and plan.to_equal is None:
-        why = f"the test examples alone leave +-{metric.show_size(plan.left)}"
-        return f"{most} seeds of each: {why if plan.texts_decide else 'seeds vary too much for this margin'}"
+        if plan.examples is None:
+            return f"{most} seeds of each: seeds vary too much for this margin"
+        return f"{most} (the present ones leave +-{metric.show_size(plan.left)}, however many seeds)"
     return (
         f"{most if plan.to_differ is None else plan.to_differ} seeds of each to find a difference as large as the "
         f"margin, {most if plan.to_equal is None else plan.to_equal} to show equality if there is none "

@@ -108,7 +108,8 @@ def _answers(file: Path, into: Path, answers: dict[str, Any], *, json_: bool) ->
     for line in joined.notes:
         out.print(f"note: {line}", markup=False)
     sizes = ", ".join(f"{size:,}" for size in joined.sizes)
-    out.print(f"{joined.texts:,} answers of {joined.label} stand in the study, at {sizes} labels.", markup=False)
+    stand = counted(joined.texts, "answer stands", "answers stand")
+    out.print(f"{stand} in the study as {joined.label}, at {sizes} labels.", markup=False)
     out.print(f"Next: {command('recommend', into)}", markup=False)
 
 

@@ -11,6 +11,7 @@ import typer
 from tunebench.cli.app import DeviceOption, FolderArgument, JsonOption, ThreadsOption, app, check_device
 from tunebench.cli.console import out, print_json
 from tunebench.cli.read_options import ReadOption, read_options
+from tunebench.formatting import counted
 
 if TYPE_CHECKING:
     from tunebench.labelling.found import LabelsFound
@@ -95,7 +96,7 @@ def _lines(found: LabelsFound) -> list[str]:
     if found.next_texts is not None:
         lines.append("Which texts to label next?")
         count = len(found.next_texts)
-        lines.append(f"  {count:,} texts that the model is least sure of, spread over what they are about")
+        lines.append(f"  {counted(count, 'text')} that the model is least sure of, spread over what they are about")
         lines += [f"  {note}" for note in found.reading]
         if found.passed_over:
             lines.append(f"  Passed over: {'; '.join(found.passed_over)}")

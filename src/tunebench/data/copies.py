@@ -44,8 +44,8 @@ class HeldOutCopies:
         if copies == "anywhere":
             if self.apart:
                 lines.append(
-                    f"{self.apart:,} of {self.test:,} texts held out for testing are also in train; scores on them "
-                    "measure memory, not learning. copies: together keeps all copies of a text in one part."
+                    f"Texts held out for testing that are also in train: {self.apart:,} of {self.test:,}; scores "
+                    "on them measure memory, not learning. copies: together keeps all copies of a text in one part."
                 )
             if self.left_out_anyway:
                 rows = counted(self.left_out_anyway, "row is of a group", "rows are of groups")
@@ -57,7 +57,8 @@ class HeldOutCopies:
                 f"that does not look at copies would put {self.apart:,} of {self.test:,} test texts into train too."
             )
         if self.left_out and self.groups is None and self.since is None:
-            lines.append(f"{self.left_out:,} copies of test texts do not fit into the test part and are left out.")
+            rows = counted(self.left_out, "copy", "copies")
+            lines.append(f"Left out: {rows} of test texts, for want of room in the test part.")
         elif self.left_out:
             rows = counted(self.left_out, "row shares", "rows share")
             lines.append(f"Left out: {rows} a text or a group with the test part.")

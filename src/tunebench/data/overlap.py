@@ -75,8 +75,8 @@ def overlap_warnings(splits: Mapping[str, Split]) -> list[str]:
     for (first, second), (groups, rows) in shared_groups(splits).items():
         every = len(set(splits[first].groups or ()))
         lines.append(
-            f"{groups:,} of {every:,} groups of {first} are also in {second}, with {rows:,} of "
-            f"{len(splits[first]):,} {first} texts: they do not show how new groups are classified."
+            f"Groups of {first} that are also in {second}: {groups:,} of {every:,}, with {rows:,} of "
+            f"{len(splits[first]):,} {first} texts; they do not show how new groups are classified."
         )
     return [*lines, *_times(splits)]
 

@@ -22,19 +22,19 @@ def pair_warnings(splits: Mapping[str, Split], columns: Sequence[str]) -> list[s
             return []
         equal = sum(first == second for first, second in zip(*sides, strict=True))
         if equal:
-            lines.append(f"{name}: {equal:,} of {len(split):,} pairs hold the same text twice.")
+            lines.append(f"{name}: pairs with the same text twice: {equal:,} of {len(split):,}.")
     train = splits["train"].texts
     pairs, texts = set(train), {side for text in train for side in sides_of(text)}
     for name, split in splits.items():
         other_way = [(text, Pair(*reversed(sides_of(text)))) for text in split.texts]
         swapped = sum(text != turned and turned in pairs for text, turned in other_way)
         if swapped:
-            lines.append(f"{swapped:,} of {len(split):,} {name} pairs are also in train with their texts swapped.")
+            lines.append(f"{name}: pairs also in train with their texts swapped: {swapped:,} of {len(split):,}.")
         new = [] if name == "train" else [text for text in split.texts if text not in pairs]
         if new:
             known = [sum(side in texts for side in some) for some in by_side(new)]
             lines += [
-                f"{count:,} of {len(new):,} {name} pairs that are not in train have a {column!r} that is."
+                f"{name}: pairs that are not in train, but whose {column!r} is: {count:,} of {len(new):,}."
                 for count, column in zip(known, columns, strict=True)
                 if count
             ]

@@ -17,7 +17,7 @@ from tunebench.data.numbers import as_number
 from tunebench.data.readers import READERS, read_table, table_name
 from tunebench.data.visible import alike
 from tunebench.errors import DataError, did_you_mean
-from tunebench.formatting import listed
+from tunebench.formatting import counted, listed
 from tunebench.importing.matching import Match, Reading, match_rows, plain_values, shortened
 from tunebench.importing.test_part import StudyTexts
 
@@ -154,16 +154,15 @@ def _classes(reading: Reading, values: Sequence[Any], places: Sequence[int]) -> 
     if unknown:
         rows = sorted(place for places in unknown.values() for place in places)
         raise DataError(
-            f"{len(rows):,} answers are none of the study's labels ({reading.rows(rows)}).",
+            f"{counted(len(rows), 'answer is', 'answers are')} none of the study's labels ({reading.rows(rows)}).",
             value=listed([repr(shortened(name)) if name else "no answer" for name in unknown], 5),
             allowed=listed(names, 20),
             fix="write a label for each text; you decide what an unclear answer counts as, such as the most common "
             "label",
         )
     if unlike:
-        reading.notes.append(
-            f"{unlike:,} answers were matched with a label that differs in case, blanks or quotation marks alone."
-        )
+        said = counted(unlike, "answer was", "answers were")
+        reading.notes.append(f"{said} matched with a label that differs in case, blanks or quotation marks alone.")
     return known
 
 
@@ -176,7 +175,8 @@ def _numbers(reading: Reading, values: Sequence[Any], places: Sequence[int]) -> 
     }
     if odd:
         raise DataError(
-            f"{len(odd):,} answers are no finite numbers ({reading.rows(sorted(odd))}).",
+            f"{counted(len(odd), 'answer is no finite number', 'answers are no finite numbers')} "
+            f"({reading.rows(sorted(odd))}).",
             value=listed([repr(shortened(str(value))) for value in odd.values()], 3),
             fix="write a number for each text",
         )

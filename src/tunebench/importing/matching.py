@@ -142,7 +142,7 @@ def _placed(reading: Reading, theirs: Sequence[Any], own: Sequence[Any], shown: 
     if missing:
         errors.append(
             DataError(
-                f"{len(missing):,} of {len(wanted):,} test texts have no answer.",
+                f"Test texts without an answer: {len(missing):,} of {len(wanted):,}.",
                 value=f"{reading.path}: {listed(map(shown, missing), 3)}",
                 fix="answer every test text: without the hard ones the score would flatter",
             )
@@ -150,7 +150,7 @@ def _placed(reading: Reading, theirs: Sequence[Any], own: Sequence[Any], shown: 
     if twice:
         errors.append(
             DataError(
-                f"{len(twice):,} test texts are answered more than once.",
+                f"{counted(len(twice), 'test text is', 'test texts are')} answered more than once.",
                 value=f"{reading.path}: {listed(map(shown, twice), 3)}",
                 fix="keep one answer for each text",
             )
@@ -158,7 +158,8 @@ def _placed(reading: Reading, theirs: Sequence[Any], own: Sequence[Any], shown: 
     raise_all(errors)
     spare = len(places) - len(wanted)
     if spare:
-        reading.notes.append(f"{spare:,} rows of the file answer no test text, and were passed over.")
+        rows = counted(spare, "row of the file that answers", "rows of the file that answer")
+        reading.notes.append(f"Passed over: {rows} no test text.")
     return [places[key][0] for key in own]
 
 

@@ -1,4 +1,4 @@
-"""What a comparison could have seen, and how many seeds a new one needs."""
+"""What a comparison could have seen, and how many seeds or test texts a new one needs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SeedsNeeded:
         power: Chance of either.
         alpha: Level of the tests.
         over: The source of variation that the tests hold.
-        texts_decide: Whether no number of seeds would do, as the test examples alone vary too much.
+        examples: Test examples that it needs at least, as no number of seeds would do; None where seeds may do.
     """
 
     to_differ: int | None
@@ -58,7 +58,7 @@ class SeedsNeeded:
     power: float
     alpha: float
     over: Over
-    texts_decide: bool
+    examples: int | None = None
 
 
 @cache
@@ -206,7 +206,7 @@ def seeds_needed(
     The plan takes the variances from this comparison and the difference from the question: as large as the margin,
     or none at all. It does not take the difference from these data, since a plan made so stops where chance looks
     good. Seeds shrink ``seed_variance`` alone: what the test examples contribute stays, which is why no number of
-    seeds may do.
+    seeds may do. Then more test examples are needed, by which their part of the variance is divided.
 
     Args:
         difference: From :func:`~tunebench.stats.paired.seed_difference` or
@@ -234,21 +234,38 @@ def seeds_needed(
     def planned(total: int) -> _Variances:
         return _Variances(single / total, total - 1.0, shared)
 
-    def fewest(chance: Callable[[_Variances], float]) -> int | None:
-        low, high = 2, cap
-        if chance(planned(high)) < power:
-            return None
-        while low < high:  # more seeds never lower the chance
-            middle = (low + high) // 2
-            low, high = (low, middle) if chance(planned(middle)) >= power else (middle + 1, high)
-        return low
-
-    differ = fewest(lambda variances: variances.finds(margin, alpha))
-    equal = fewest(lambda variances: variances.equates(margin, alpha))
+    # More seeds never lower the chance.
+    differ = _fewest(lambda total: planned(total).finds(margin, alpha) >= power, 2, cap)
+    equal = _fewest(lambda total: planned(total).equates(margin, alpha) >= power, 2, cap)
     left = float(np.sqrt(shared) * scipy.special.ndtri(1 - alpha / 2))
-    endless = _Variances(0.0, np.inf, shared)
-    least = min(endless.finds(margin, alpha), endless.equates(margin, alpha)) if shared else 1.0
-    return SeedsNeeded(differ, equal, cap, left, power, alpha, difference.over, texts_decide=least < power)
+    examples = _examples_needed(difference, margin, alpha, power)
+    return SeedsNeeded(differ, equal, cap, left, power, alpha, difference.over, examples)
+
+
+def _examples_needed(difference: Difference, margin: float, alpha: float, power: float) -> int | None:
+    """Return how many test examples both answers need with endless seeds; None where those here are enough."""
+    here, shared = difference.interval.n_examples, difference.example_variance
+    if not here or not shared:
+        return None
+
+    def enough(examples: int) -> bool:
+        endless = _Variances(0.0, np.inf, shared * here / examples)
+        return min(endless.finds(margin, alpha), endless.equates(margin, alpha)) >= power
+
+    most = here
+    while not enough(most):
+        most *= 2
+    return None if most == here else _fewest(enough, most // 2, most)
+
+
+def _fewest(enough: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Return the smallest number from ``low`` to ``high`` that is enough, as all above it are; None if none is."""
+    if not enough(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low
 
 
 def _detectable(variances: _Variances, alpha: float, power: float, method: str, over: Over) -> Detectable:
