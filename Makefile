@@ -61,6 +61,7 @@ wheel: $(VENV)/.dev ## Build a wheel with compiled kernels, for this kind of sys
 
 reports: $(VENV)/.offline ## Rebuild tables, figures and report of every committed result
 	for study in docs/results/*/study.yaml; do $(BIN)/tunebench report $$(dirname $$study) --no-run-figures || exit 1; done
+	$(BIN)/tunebench compare docs/results/kernels/native docs/results/kernels/torch --out docs/results/kernels
 
 # Resumes from the file of results: remove it to begin anew.
 faults: $(VENV)/.dev ## Kill studies five hundred times, resume them, compare; docs/reliability.md
