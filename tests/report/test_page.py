@@ -129,6 +129,28 @@ def test_score_and_costs_of_a_candidate_stand_apart_on_a_phone(made: Path, opene
     assert len(gaps) == 4 and min(gaps) >= 4
 
 
+#: Of the rows' names, how many lines each takes.
+LINES = """names => names.map((name) => {
+  const words = document.createRange();
+  words.selectNodeContents(name.firstElementChild ?? name);
+  return new Set([...words.getClientRects()].map((line) => Math.round(line.top))).size;
+})"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("metric", "most"), [("Macro F1", 1), ("Root mean squared error", 3)])
+def test_a_long_metric_takes_lines_rather_than_width(
+    made: Path, opened: Open, size: dict[str, int], metric: str, most: int
+) -> None:
+    page = opened(made, size)
+    page.locator(".winner tbody th span").evaluate("(place, metric) => { place.textContent = metric; }", metric)
+    table, chart = (page.locator(place).bounding_box() for place in (".winner", ".candidates"))
+    assert table is not None and chart is not None
+    assert table["x"] + table["width"] <= (chart["x"] if size is DESKTOP else size["width"])
+    first, *others = page.locator(".winner tbody th").evaluate_all(LINES)
+    assert 1 <= first <= most and set(others) == {1}
+
+
 #: Clicks every head of every table twice; a click a call to the browser would take a minute.
 SORT = """() => [...document.querySelectorAll("table.sortable")].flatMap((table) =>
   [...table.tHead.querySelectorAll("th:has(button)")].flatMap((head) =>
