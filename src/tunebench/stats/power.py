@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -234,38 +235,36 @@ def seeds_needed(
     def planned(total: int) -> _Variances:
         return _Variances(single / total, total - 1.0, shared)
 
-    # More seeds never lower the chance.
-    differ = _fewest(lambda total: planned(total).finds(margin, alpha) >= power, 2, cap)
-    equal = _fewest(lambda total: planned(total).equates(margin, alpha) >= power, 2, cap)
+    def fewest(chance: Callable[[_Variances], float]) -> int | None:
+        low, high = 2, cap
+        if chance(planned(high)) < power:
+            return None
+        while low < high:  # more seeds never lower the chance
+            middle = (low + high) // 2
+            low, high = (low, middle) if chance(planned(middle)) >= power else (middle + 1, high)
+        return low
+
+    differ = fewest(lambda variances: variances.finds(margin, alpha))
+    equal = fewest(lambda variances: variances.equates(margin, alpha))
     left = float(np.sqrt(shared) * scipy.special.ndtri(1 - alpha / 2))
-    examples = _examples_needed(difference, margin, alpha, power)
+    here = difference.interval.n_examples or 0
+    needed = here * shared * (_margin_in_errors(alpha, power) / margin) ** 2
+    examples = math.ceil(needed) if here < needed < np.inf else None
     return SeedsNeeded(differ, equal, cap, left, power, alpha, difference.over, examples)
 
 
-def _examples_needed(difference: Difference, margin: float, alpha: float, power: float) -> int | None:
-    """Return how many test examples both answers need with endless seeds; None where those here are enough."""
-    here, shared = difference.interval.n_examples, difference.example_variance
-    if not here or not shared:
-        return None
+@cache
+def _margin_in_errors(alpha: float, power: float) -> float:
+    """Return how many standard errors a margin must be for both answers to have the power, with endless seeds."""
+    error = _Variances(0.0, np.inf, 1.0)
 
-    def enough(examples: int) -> bool:
-        endless = _Variances(0.0, np.inf, shared * here / examples)
-        return min(endless.finds(margin, alpha), endless.equates(margin, alpha)) >= power
+    def beyond(margin: float) -> float:
+        return min(error.finds(margin, alpha), error.equates(margin, alpha)) - power
 
-    most = here
-    while not enough(most):
-        most *= 2
-    return None if most == here else _fewest(enough, most // 2, most)
-
-
-def _fewest(enough: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Return the smallest number from ``low`` to ``high`` that is enough, as all above it are; None if none is."""
-    if not enough(high):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    high = 1.0
+    while beyond(high) < 0:
+        high *= 2
+    return root(beyond, 0.0, high)
 
 
 def _detectable(variances: _Variances, alpha: float, power: float, method: str, over: Over) -> Detectable:
