@@ -151,6 +151,14 @@ def test_a_long_metric_takes_lines_rather_than_width(
     assert 1 <= first <= most and set(others) == {1}
 
 
+def test_the_chart_of_candidates_fits_at_every_width(made: Path, opened: Open) -> None:
+    page = opened(made)
+    for width in (500, 700, 900, 1160, 1280, 1500):
+        page.set_viewport_size({"width": width, "height": 900})
+        chart, room = (page.locator(place).bounding_box() for place in (".candidates", "main"))
+        assert chart["x"] + chart["width"] <= room["x"] + room["width"] + 1, width
+
+
 #: Clicks every head of every table twice; a click a call to the browser would take a minute.
 SORT = """() => [...document.querySelectorAll("table.sortable")].flatMap((table) =>
   [...table.tHead.querySelectorAll("th:has(button)")].flatMap((head) =>
