@@ -207,7 +207,7 @@ def seeds_needed(
     The plan takes the variances from this comparison and the difference from the question: as large as the margin,
     or none at all. It does not take the difference from these data, since a plan made so stops where chance looks
     good. Seeds shrink ``seed_variance`` alone: what the test examples contribute stays, which is why no number of
-    seeds may do. Then more test examples are needed, by which their part of the variance is divided.
+    seeds may do. More test examples shrink that part.
 
     Args:
         difference: From :func:`~tunebench.stats.paired.seed_difference` or
@@ -258,21 +258,19 @@ def _margin_in_errors(alpha: float, power: float) -> float:
     """Return how many standard errors a margin must be for both answers to have the power, with endless seeds."""
     error = _Variances(0.0, np.inf, 1.0)
 
-    def beyond(margin: float) -> float:
-        return min(error.finds(margin, alpha), error.equates(margin, alpha)) - power
-
-    high = 1.0
-    while beyond(high) < 0:
-        high *= 2
-    return root(beyond, 0.0, high)
+    return _least(lambda margin: min(error.finds(margin, alpha), error.equates(margin, alpha)), power, 1.0)
 
 
 def _detectable(variances: _Variances, alpha: float, power: float, method: str, over: Over) -> Detectable:
     check_level(alpha, name="alpha")
     if not alpha < power < 1:
         raise ValueError(f"power must lie between alpha and 1, got {power}")
-    high = variances.error
-    while variances.finds(high, alpha) < power:
-        high *= 2
-    found = root(lambda value: variances.finds(value, alpha) - power, 0.0, high, xtol=1e-10 * high)
+    found = _least(lambda value: variances.finds(value, alpha), power, variances.error, precision=1e-10)
     return Detectable(found, power, alpha, method, over)
+
+
+def _least(chance: Callable[[float], float], power: float, high: float, *, precision: float = 0.0) -> float:
+    """Return the smallest value whose chance, which rises with it, is the power; ``high`` is a first guess."""
+    while chance(high) < power:
+        high *= 2
+    return root(lambda value: chance(value) - power, 0.0, high, xtol=precision * high)
